@@ -1,0 +1,5 @@
+"""`python -m sip.cli`, the same as `sip`."""
+
+from sip.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""The state file of a local stack: how any command finds a running stack without flags.
+
+`sip stack up` writes it once every part answers and removes it at the end. Environment and flags win over it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sip.errors import StackNotFound
+
+
+def state_dir() -> Path:
+    """Where state files stand: `$XDG_STATE_HOME/livekit-phone-agent`, by default under `~/.local/state`."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "livekit-phone-agent"
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """What runs, and where it answers. Addresses are `host:port`; urls carry their scheme."""
+
+    name: str
+    pid: int
+    """Process id of the supervisor: the stack is up while it lives."""
+    directory: str
+    """Logs (`logs/<part>.log`), call records (`records/`) and recordings of this stack."""
+    livekit_url: str
+    api_key: str
+    api_secret: str
+    redis_url: str
+    sip_address: str
+    speech_url: str
+    """Base of the local speech servers; empty when the worker talks to real providers."""
+    agent_name: str
+    numbers: tuple[str, ...]
+    """Numbers that reach the agent."""
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """`{part: {"pid": int, "log": path, "address": str}}`."""
+
+    @property
+    def path(self) -> Path:
+        """The state file itself."""
+        return state_dir() / f"{self.name}.json"
+
+    def save(self) -> None:
+        """Write the file so that a reader sees all of it or none; only its owner can read it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_suffix(f".{os.getpid()}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(self), file, indent=2)
+        draft.replace(self.path)
+
+    def remove(self) -> None:
+        """Forget the stack; a second call is no error."""
+        self.path.unlink(missing_ok=True)
+
+    def alive(self) -> bool:
+        """Whether the supervisor still runs."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+def load(name: str = "") -> LocalStack:
+    """The stack of this name, or the only one that runs.
+
+    Raises `StackNotFound` when there is none, or several and no name was given.
+    """
+    found = [stack for stack in running() if not name or stack.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(stack.name for stack in found)
+        raise StackNotFound("several local stacks run", names, "Name one of them with --name.")
+    wanted = f"no local stack named {name!r} runs" if name else "no local stack runs"
+    raise StackNotFound(wanted, "", "Start one with `./run sip stack up --detach`.")
+
+
+def running() -> list[LocalStack]:
+    """All stacks whose supervisor lives, sorted by name; files of dead ones are left to `sip stack down`."""
+    stacks: list[LocalStack] = []
+    for path in sorted(state_dir().glob("*.json")):
+        stack = read(path)
+        if stack is not None and stack.alive():
+            stacks.append(stack)
+    return stacks
+
+
+def read(path: Path) -> LocalStack | None:
+    """One state file; None when it vanished or is not one of ours."""
+    try:
+        data = json.loads(path.read_text())
+        data["numbers"] = tuple(data["numbers"])
+        return LocalStack(**data)
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        return None
