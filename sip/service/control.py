@@ -43,6 +43,8 @@ class CallSpec:
     room: RoomSpec
     ringing_timeout: float
     max_call_duration: float
+    edge: str = ""
+    """`host:port` of the edge's near leg, for `Dial`."""
     dtmf: str = ""
     """Digits to send once answered (outbound); `w` is half a second."""
     play_dialtone: bool = False
@@ -138,6 +140,15 @@ class Ready(Message):
 
     pid: int
     sip_port: int
+
+
+@dataclass(frozen=True)
+class Joined(Message):
+    """The room is joined; sent before the `Ack` of `Dial` (optional for inbound calls)."""
+
+    key: str
+    participant_id: str
+    """LiveKit's id of the SIP participant, `PA_…`: `CreateSIPParticipant` returns it."""
 
 
 @dataclass(frozen=True)
