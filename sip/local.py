@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sip.errors import StackNotFound
+from sip.errors import ServiceError, StackNotFound
 
 
 def state_dir() -> Path:
@@ -61,14 +62,61 @@ class LocalStack:
         self.path.unlink(missing_ok=True)
 
     def alive(self) -> bool:
-        """Whether the supervisor still runs."""
+        """Whether the supervisor still runs: the process exists, and holds the stack's name.
+
+        The lock tells it from a stranger that was given the same process id later.
+        """
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
         except PermissionError:
+            pass
+        return NameLock(self.name).held()
+
+
+class NameLock:
+    """A stack's name, held by its supervisor as long as it lives: the kernel lets go of it however that ends."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path = state_dir() / f"{name}.lock"
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Hold the name. Raises `ServiceError` when a running stack has it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise ServiceError(
+                f"a local stack named {self.name!r} runs already",
+                "",
+                "Stop it with `./run sip stack down`, or choose another name with --name",
+            ) from None
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let go; a second call is no error. The file stays: removing it would let two stacks hold one name."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def held(self) -> bool:
+        """Whether some process holds the name now."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
-        return True
+        finally:
+            os.close(descriptor)
+        return False
 
 
 def load(name: str = "") -> LocalStack:

@@ -1,0 +1,173 @@
+"""Commands that the lab adds to `sip`: `sip stack …` and `sip demo`. Imports of the lab stand inside the functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lab.stack.health import Health
+    from sip.local import LocalStack
+
+stack = typer.Typer(
+    help="A whole phone system on this machine: livekit-server, SIP service, speech servers, worker.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Name = Annotated[str, typer.Option("--name", help="Name of the stack.")]
+AnyName = Annotated[str, typer.Option("--name", help="Name of the stack; the only one that runs by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@stack.command()
+def up(
+    name: Name = "local",
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return once everything answers; `down` stops it.")
+    ] = False,
+    sip_port: Annotated[int, typer.Option(help="Port for SIP, UDP and TCP; 0: any free one.")] = 0,
+    livekit_port: Annotated[int, typer.Option(help="Port of livekit-server; 0: any free one.")] = 0,
+    redis_url: Annotated[
+        str, typer.Option(envvar="REDIS_URL", help="A store to use instead of the embedded one.")
+    ] = "",
+    agent: Annotated[bool, typer.Option("--agent/--no-agent", help="Start the worker.")] = True,
+    speech: Annotated[
+        bool,
+        typer.Option("--speech/--no-speech", help="Local speech servers, or the real providers of .env."),
+    ] = True,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Logs, records and configuration of the stack.")
+    ] = None,
+    number: Annotated[
+        list[str] | None, typer.Option("--number", help="A number that reaches the agent; may be repeated.")
+    ] = None,
+    api_key: Annotated[str, typer.Option(help="API key; a new one by default.")] = "",
+    api_secret: Annotated[
+        str, typer.Option(envvar="STACK_API_SECRET", help="API secret; a new one by default.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Start the stack, and keep it up until Ctrl-C (or leave it running with --detach)."""
+    from lab.stack import NUMBERS, Options, foreground
+
+    chosen = {"api_key": api_key, "api_secret": api_secret}
+    options = Options(
+        name=name,
+        directory=directory,
+        sip_port=sip_port,
+        livekit_port=livekit_port,
+        redis_url=redis_url,
+        agent=agent,
+        speech=speech,
+        numbers=tuple(number or NUMBERS),
+        **{key: value for key, value in chosen.items() if value},
+    )
+    raise typer.Exit(foreground.up(options, detach=detach, as_json=as_json))
+
+
+@stack.command()
+def down(name: AnyName = "", as_json: Json = False) -> None:
+    """Stop a stack, and clean up after one whose supervisor is gone."""
+    from lab.stack import foreground
+
+    stopped = foreground.down(name)
+    if as_json:
+        print(json.dumps({"stopped": stopped}))
+    else:
+        for each in stopped:
+            print(f"stopped {each}")
+
+
+@stack.command()
+def status(name: AnyName = "", as_json: Json = False) -> None:
+    """Ask every part of a running stack; exit 0 only when all answer."""
+    import asyncio
+
+    from lab.stack.health import check
+    from sip.local import load
+
+    found = load(name)
+    healths = asyncio.run(check(found))
+    well = all(health.ok for health in healths)
+    if as_json:
+        print(json.dumps(_summary(found, healths), indent=2))
+    else:
+        for health in healths:
+            word = "ready" if health.ok else "DOWN"
+            print(
+                f"{health.part:<15} {word:<6} {health.address:<22} {health.ms:6.1f} ms  {health.problem}".rstrip()
+            )
+        print(f"{found.name}: dial {found.numbers[0]} at {found.sip_address or '(no SIP service)'}")
+    raise typer.Exit(0 if well else 1)
+
+
+@stack.command()
+def env(name: AnyName = "") -> None:
+    """Print the stack's settings for a shell: `eval "$(./run sip stack env)"`, then run your own agent against it."""
+    import shlex
+
+    from lab.stack.parts import client_environment
+    from sip.local import load
+
+    for key, value in client_environment(load(name)).items():
+        print(f"export {key}={shlex.quote(value)}")
+
+
+@stack.command()
+def logs(
+    part: Annotated[str, typer.Argument(help="Name of a part, as in `status`; all of them by default.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Lines of each log to begin with.")] = 20,
+    name: AnyName = "",
+) -> None:
+    """Print the logs of a running stack."""
+    from lab.stack.logs import show
+    from sip.errors import StackNotFound
+    from sip.local import load
+
+    found = load(name)
+    if part and part not in found.parts:
+        raise StackNotFound(f"the stack has no part named {part!r}", "", f"It has {', '.join(found.parts)}")
+    chosen = {each: Path(found.parts[each]["log"]) for each in ([part] if part else found.parts)}
+    try:
+        for line in show(chosen, lines, follow=follow, alive=found.alive):
+            print(line, flush=True)
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise typer.Exit(0) from None
+
+
+def demo(
+    script: Annotated[
+        Path | None, typer.Option("--script", help="What the caller does; a YAML file.")
+    ] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where recording, transcript and report go.")
+    ] = None,
+) -> None:
+    """A real phone call on this machine: start a stack, call the agent, show what was said and how fast."""
+    from lab.demo import run
+
+    raise typer.Exit(run(script=script, json_file=as_json, out=out))
+
+
+def _summary(found: LocalStack, healths: list[Health]) -> dict[str, object]:
+    return {
+        "name": found.name,
+        "ok": all(health.ok for health in healths),
+        "pid": found.pid,
+        "directory": found.directory,
+        "livekit_url": found.livekit_url,
+        "redis_url": found.redis_url,
+        "sip_address": found.sip_address,
+        "speech_url": found.speech_url,
+        "agent_name": found.agent_name,
+        "numbers": list(found.numbers),
+        "parts": [dataclasses.asdict(health) for health in healths],
+    }

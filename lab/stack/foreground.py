@@ -1,0 +1,206 @@
+"""A stack under a terminal: `up` (also detached) and `down`, with lines for people on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.stack.events import Event
+from lab.stack.options import Options
+from lab.stack.show import Printer, next_steps
+from lab.stack.stack import Stack
+from sip.errors import SipError
+from sip.local import LocalStack, NameLock, load, read, state_dir
+
+DOWN_DEADLINE = 30.0
+"""Seconds that a supervisor may take to stop before it is killed (its guardian then ends the parts)."""
+
+
+def up(options: Options, *, detach: bool, as_json: bool) -> int:
+    """Run a stack until Ctrl-C, TERM or the death of a part; detached: until it is ready. Returns the exit code."""
+    printer = Printer(sys.stderr)
+
+    def ready(local: LocalStack) -> None:
+        if as_json:
+            print(json.dumps(public(local)), flush=True)
+        else:
+            print(next_steps(local, detached=detach), flush=True)
+
+    if detach:
+        return _detach(options, printer, ready)
+    return asyncio.run(serve(options, printer, ready))
+
+
+async def serve(
+    options: Options, on_event: Callable[[Event], None], on_ready: Callable[[LocalStack], None]
+) -> int:
+    """Start, stay up, stop. 0 when asked to stop, 1 when a part died. Raises `SipError` when it does not start."""
+    loop = asyncio.get_running_loop()
+    stack = Stack(options, on_event)
+    asked = asyncio.Event()
+
+    def ask() -> None:
+        if asked.is_set():
+            stack.kill()  # asked twice: no more grace
+        asked.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, ask)
+    asking = asyncio.create_task(asked.wait())
+    starting = asyncio.create_task(stack.start())
+    await asyncio.wait([asking, starting], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        return 1
+    starting.result()
+    on_ready(stack.local)
+    dying = asyncio.create_task(stack.wait())
+    await asyncio.wait([asking, dying], return_when=asyncio.FIRST_COMPLETED)
+    await stack.stop()
+    died = dying.done()
+    for task in (asking, dying):
+        task.cancel()
+    return 1 if died else 0
+
+
+def down(name: str = "") -> list[str]:
+    """Stop the stack of this name, or the only one that runs, and clean up after dead ones; returns their names.
+
+    Raises `StackNotFound` when there was nothing to stop, or several run and no name was given.
+    """
+    cleaned: list[str] = []
+    for path in sorted(state_dir().glob("*.json")):
+        found = read(path)
+        if found is not None and not found.alive() and name in ("", found.name):
+            _clean(found)
+            cleaned.append(found.name)
+    try:
+        running = load(name)
+    except SipError:
+        if cleaned:
+            return cleaned
+        raise
+    _signal(running.pid, signal.SIGTERM)
+    if not _gone(running, DOWN_DEADLINE):
+        _signal(running.pid, signal.SIGKILL)
+        _gone(running, 10.0)
+        _clean(running)
+    return [*cleaned, running.name]
+
+
+def public(local: LocalStack) -> dict[str, object]:
+    """What `--json` shows of a stack: everything but the API secret."""
+    data = dataclasses.asdict(local)
+    del data["api_secret"]
+    return data
+
+
+def _detach(options: Options, printer: Printer, on_ready: Callable[[LocalStack], None]) -> int:
+    """Fork the supervisor into a session of its own; relay its events until it is ready or has failed."""
+    reader, writer = os.pipe()
+    options.home.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork() == 0:
+        os.close(reader)
+        _supervise(options, writer)
+    os.close(writer)
+    code, told = 1, False
+    with os.fdopen(reader) as events:
+        for line in events:
+            message = json.loads(line)
+            if "event" in message:
+                printer(Event(**message["event"]))
+            elif "ready" in message:
+                on_ready(LocalStack(**(message["ready"] | {"numbers": tuple(message["ready"]["numbers"])})))
+                code = 0
+            else:
+                told = True
+                print(f"sip: {message['error']}", file=sys.stderr)
+    if code and not told:
+        print(f"sip: the stack ended before it was ready. See {options.home / 'stack.log'}", file=sys.stderr)
+    return code
+
+
+def _supervise(options: Options, writer: int) -> None:
+    """The forked half: never returns."""
+    code = 1
+    try:
+        os.setsid()
+        log = os.open(options.home / "stack.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for descriptor, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(descriptor, target)
+        pipe = os.fdopen(writer, "w")
+        printer = Printer(sys.stderr)
+
+        def tell(**message: object) -> None:
+            if not pipe.closed:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.write(json.dumps(message) + "\n")
+                    pipe.flush()
+
+        def on_event(event: Event) -> None:
+            printer(event)
+            tell(event=dataclasses.asdict(event))
+
+        def on_ready(local: LocalStack) -> None:
+            tell(ready=dataclasses.asdict(local))
+            pipe.close()
+
+        try:
+            code = asyncio.run(serve(options, on_event, on_ready))
+        except SipError as error:
+            tell(error=str(error))
+            print(f"sip: {error}", file=sys.stderr)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # the caller's own exit code and clean-up are not this half's business
+
+
+def _gone(stack: LocalStack, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    lock = NameLock(stack.name)
+    while lock.held():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)  # a stranger's process: there is no signal to wait for
+    return True
+
+
+def _clean(stack: LocalStack) -> None:
+    """End what a dead supervisor may have left, and its state file."""
+    written = stack.path.stat().st_mtime if stack.path.exists() else 0.0
+    for part in stack.parts.values():
+        started = _started(part["pid"])
+        # A later process with the same number is none of ours.
+        if started is not None and started <= written + 1:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(part["pid"], signal.SIGKILL)
+    stack.remove()
+
+
+def _started(pid: int) -> float | None:
+    """Unix time of a process's start; None when it is gone or this system does not tell."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+    except (OSError, StopIteration):
+        return None
+    return int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

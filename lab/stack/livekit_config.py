@@ -1,0 +1,79 @@
+"""livekit-server's configuration for one machine: the project's `livekit.yaml` with what must differ on loopback."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+from sip.errors import ConfigurationError
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "livekit.yaml"
+
+
+def load(path: Path = TEMPLATE) -> dict[str, Any]:
+    """The configuration as self-hosters write it. Raises `ConfigurationError` when it cannot be read."""
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path.name} cannot be read", str(error)) from error
+    if not isinstance(config, dict):
+        raise ConfigurationError(f"{path.name} is no livekit-server configuration", "it holds no mapping")
+    return config
+
+
+def local(
+    template: dict[str, Any], *, port: int, udp_port: int, redis_url: str, api_key: str, api_secret: str
+) -> dict[str, Any]:
+    """`template` for loopback only: nothing listens on another interface, and nothing is sent beyond this machine."""
+    config = copy.deepcopy(template)
+    config |= {"port": port, "bind_addresses": ["127.0.0.1"], "keys": {api_key: api_secret}}
+    config["redis"] = _redis(redis_url)
+    rtc = config.setdefault("rtc", {})
+    for key in ("port_range_start", "port_range_end", "stun_servers", "turn_servers", "ips"):
+        rtc.pop(key, None)
+    rtc |= {
+        "udp_port": udp_port,
+        "tcp_port": 0,  # with any other it listens on every interface
+        "use_external_ip": False,
+        "node_ip": "127.0.0.1",
+        "enable_loopback_candidate": True,
+        "interfaces": {"includes": ["lo", "lo0"]},
+    }
+    # Listeners and calls to other machines that a self-hoster's file may hold.
+    for key in ("prometheus", "prometheus_port", "debug_handler", "turn", "webhook", "key_file", "region"):
+        config.pop(key, None)
+    return config
+
+
+def write(config: dict[str, Any], path: Path) -> None:
+    """Write it for its owner only: it holds the API secret."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        yaml.safe_dump(config, file, sort_keys=False)
+
+
+def _redis(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        raise ConfigurationError(
+            "the store's address cannot be used",
+            f"{parts.scheme or 'no scheme'}://…",
+            "REDIS_URL must read redis://[user:password@]host:port[/db] (rediss:// for TLS)",
+        )
+    redis: dict[str, Any] = {"address": f"{parts.hostname}:{parts.port or 6379}"}
+    if parts.username:
+        redis["username"] = unquote(parts.username)
+    if parts.password:
+        redis["password"] = unquote(parts.password)
+    if database := parts.path.strip("/"):
+        redis["db"] = int(database)
+    if parts.scheme == "rediss":
+        redis["tls"] = {"enabled": True}
+    return redis

