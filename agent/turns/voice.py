@@ -1,0 +1,168 @@
+"""A voice detector for telephone lines: Silero, deaf to the agent's echo, and slow to call an overlap
+finished.
+
+While the agent speaks, three things differ from plain Silero. Frames below the echo gate count as silence.
+The speech duration that the framework compares with `interruption.min_duration` grows with the probability of
+voice, so that a clear voice pauses the agent at once and a cough later or never. And the end of an overlap is
+reported only when it is known what it was, so that the framework resumes at once after an "mm-hm" and never
+resumes after a "stop" that a slow recogniser has not yet delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from livekit import rtc
+from livekit.agents import utils, vad
+
+from agent.turns.echo import EchoGate
+from agent.turns.floor import Floor
+
+_START, _WINDOW, _END = (
+    vad.VADEventType.START_OF_SPEECH,
+    vad.VADEventType.INFERENCE_DONE,
+    vad.VADEventType.END_OF_SPEECH,
+)
+
+
+@dataclass(frozen=True)
+class OverlapWaits:
+    """How long the end of the caller's speech over the agent is kept back, in seconds after Silero's own end.
+
+    `unclear`: little voice was heard and no words: a cough, a click. `voiced`: a voice of `clear` seconds or
+    more was heard; its words are waited for, however slow the recogniser, up to this bound.
+    """
+
+    unclear: float = 0.2
+    voiced: float = 1.2
+    clear: float = 0.28
+
+
+class PhoneVAD(vad.VAD):
+    """Wraps `inner` (Silero). Without an attached session it is `inner`."""
+
+    def __init__(self, inner: vad.VAD, floor: Floor, waits: OverlapWaits) -> None:
+        super().__init__(capabilities=inner.capabilities)
+        self._inner, self._floor, self._waits = inner, floor, waits
+        self._label = inner._label
+        floor.listening = True
+
+    @property
+    def model(self) -> str:
+        """The wrapped detector's."""
+        return self._inner.model
+
+    @property
+    def provider(self) -> str:
+        """The wrapped detector's."""
+        return self._inner.provider
+
+    @property
+    def min_silence_duration(self) -> float | None:
+        """The wrapped detector's, in seconds."""
+        return getattr(self._inner, "min_silence_duration", None)
+
+    def stream(self) -> vad.VADStream:
+        """A stream of the wrapped detector, filtered."""
+        return _PhoneVADStream(self, self._inner, self._floor, self._waits)
+
+
+class _PhoneVADStream(vad.VADStream):
+    def __init__(self, outer: PhoneVAD, inner: vad.VAD, floor: Floor, waits: OverlapWaits) -> None:
+        self._wrapped = inner.stream()
+        self._floor, self._waits, self._gate = floor, waits, EchoGate()
+        self._over = False
+        self._voiced = 0.0
+        self._pending: asyncio.Task[None] | None = None
+        super().__init__(outer)
+
+    def flush(self) -> None:
+        """Begin anew."""
+        super().flush()
+        self._drop_pending()
+
+    async def _main_task(self) -> None:
+        async def forward() -> None:
+            async for item in self._input_ch:
+                if isinstance(item, rtc.AudioFrame):
+                    self._wrapped.push_frame(self._cleaned(item))
+                else:
+                    self._wrapped.flush()
+            self._wrapped.end_input()
+
+        feeding = asyncio.create_task(forward(), name="phone_vad_forward")
+        try:
+            async for event in self._wrapped:
+                self._on_event(event)
+        finally:
+            self._drop_pending()
+            await utils.aio.cancel_and_wait(feeding)
+            await self._wrapped.aclose()
+
+    def _cleaned(self, frame: rtc.AudioFrame) -> rtc.AudioFrame:
+        if self._gate.passes(frame.data, frame.duration, agent_speaking=self._floor.agent_audible):
+            return frame
+        return utils.audio.silence_frame_like(frame)
+
+    def _on_event(self, event: vad.VADEvent) -> None:
+        if event.type is _WINDOW:
+            self._on_window(event)
+        elif event.type is _START:
+            self._on_start(event)
+        elif event.type is _END:
+            self._on_end(event)
+        else:
+            self._event_ch.send_nowait(event)
+
+    def _on_window(self, event: vad.VADEvent) -> None:
+        if event.raw_accumulated_speech > 0:
+            # Silero at 0.5 may be breath or a cough, above 0.9 it is a voice.
+            self._voiced += 0.032 * min(1.0, max(0.0, (event.probability - 0.4) / 0.5))
+            self._floor.voice_at = self._floor.clock()
+        elif not event.speaking:
+            self._voiced = 0.0
+        if self._over or self._floor.agent_audible:
+            event = replace(event, speech_duration=min(event.speech_duration, self._voiced))
+        self._event_ch.send_nowait(event)
+
+    def _on_start(self, event: vad.VADEvent) -> None:
+        goes_on = self._pending is not None
+        self._drop_pending()
+        if goes_on:
+            return  # the framework has not been told of any end
+        self._over = self._floor.agent_holds
+        if self._over:
+            self._floor.voice_over_agent()
+        self._floor.voice_began(self._floor.clock() - event.speech_duration)
+        self._event_ch.send_nowait(event)
+
+    def _on_end(self, event: vad.VADEvent) -> None:
+        ended_at = self._floor.clock() - event.silence_duration
+        if self._over and self._floor.agent_holds and not self._floor.known.is_set():
+            bound = self._waits.voiced if self._voiced >= self._waits.clear else self._waits.unclear
+            self._pending = asyncio.create_task(
+                self._end_when_known(event, ended_at, bound), name="phone_vad_end"
+            )
+            return
+        self._end(event, ended_at)
+
+    async def _end_when_known(self, event: vad.VADEvent, ended_at: float, bound: float) -> None:
+        with contextlib.suppress(TimeoutError):  # then nobody knows: what had no words was no turn
+            await asyncio.wait_for(self._floor.known.wait(), bound)
+        self._pending = None
+        self._end(replace(event, silence_duration=self._floor.clock() - ended_at), ended_at)
+
+    def _end(self, event: vad.VADEvent, ended_at: float) -> None:
+        self._over = False
+        self._voiced = 0.0
+        self._floor.voice_ended(ended_at)
+        self._event_ch.send_nowait(event)
+
+    def _drop_pending(self) -> None:
+        pending: asyncio.Task[Any] | None = self._pending
+        if pending is not None:
+            pending.cancel()
+            self._pending = None
