@@ -1,4 +1,7 @@
-"""Commands that the lab adds to `sip`: `sip stack …` and `sip demo`. Imports of the lab stand inside the functions."""
+"""Commands that the lab adds to `sip`: `sip stack …` and `sip demo`.
+
+Imports of the lab stand inside the functions, so that `sip --help` stays fast.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,9 @@ def up(
 ) -> None:
     """Start the stack, and keep it up until Ctrl-C (or leave it running with --detach)."""
     from lab.stack import NUMBERS, Options, foreground
+    from lab.stack.options import new_key, new_secret
+    from lab.stack.show import Printer, next_steps
 
-    chosen = {"api_key": api_key, "api_secret": api_secret}
     options = Options(
         name=name,
         directory=directory,
@@ -66,9 +70,17 @@ def up(
         agent=agent,
         speech=speech,
         numbers=tuple(number or NUMBERS),
-        **{key: value for key, value in chosen.items() if value},
+        api_key=api_key or new_key(),
+        api_secret=api_secret or new_secret(),
     )
-    raise typer.Exit(foreground.up(options, detach=detach, as_json=as_json))
+
+    def ready(local: LocalStack) -> None:
+        print(
+            json.dumps(foreground.public(local)) if as_json else next_steps(local, detached=detach),
+            flush=True,
+        )
+
+    raise typer.Exit(foreground.up(options, detach=detach, on_event=Printer(sys.stderr), on_ready=ready))
 
 
 @stack.command()
@@ -100,16 +112,15 @@ def status(name: AnyName = "", as_json: Json = False) -> None:
     else:
         for health in healths:
             word = "ready" if health.ok else "DOWN"
-            print(
-                f"{health.part:<15} {word:<6} {health.address:<22} {health.ms:6.1f} ms  {health.problem}".rstrip()
-            )
+            asked = f"{health.address:<22} {health.ms:6.1f} ms  {health.problem}"
+            print(f"{health.part:<15} {word:<6} {asked}".rstrip())
         print(f"{found.name}: dial {found.numbers[0]} at {found.sip_address or '(no SIP service)'}")
     raise typer.Exit(0 if well else 1)
 
 
 @stack.command()
 def env(name: AnyName = "") -> None:
-    """Print the stack's settings for a shell: `eval "$(./run sip stack env)"`, then run your own agent against it."""
+    """Print the stack's settings for a shell: `eval "$(./run sip stack env)"`, then run your own agent."""
     import shlex
 
     from lab.stack.parts import client_environment
@@ -143,18 +154,14 @@ def logs(
 
 
 def demo(
-    script: Annotated[
-        Path | None, typer.Option("--script", help="What the caller does; a YAML file.")
-    ] = None,
-    as_json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Where recording, transcript and report go.")
-    ] = None,
+    script: Annotated[Path | None, typer.Option("--script", help="What the caller does (YAML).")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where recording and report go.")] = None,
 ) -> None:
     """A real phone call on this machine: start a stack, call the agent, show what was said and how fast."""
     from lab.demo import run
 
-    raise typer.Exit(run(script=script, json_file=as_json, out=out))
+    raise typer.Exit(run(script=script, json_file=json_file, out=out))
 
 
 def _summary(found: LocalStack, healths: list[Health]) -> dict[str, object]:

@@ -1,16 +1,19 @@
-"""The parent of all child processes of a supervisor: a tiny program that outlives it just long enough to clean up.
+"""The parent of all child processes of a supervisor: a tiny program that outlives it to clean up.
 
-`lab.processes.Supervisor` runs this file (`python -I -S guardian.py FD`) and talks to it in JSON lines over a socket.
-Why not start the children directly: a supervisor that is killed with SIGKILL cannot clean up after itself. The guardian
-notices that the socket closed, and ends every process below it: TERM to each group, a grace period, then KILL to every
-descendant, also to those that left their group (on Linux it adopts orphans). Should the guardian itself be killed, the
-kernel kills its direct children (PR_SET_PDEATHSIG) and the supervisor their groups.
+`lab.processes.Supervisor` runs this file (`python -I -S guardian.py FD`) and talks to it in JSON lines over a
+socket. Why not start the children directly: a supervisor that is killed with SIGKILL cannot clean up after
+itself. The guardian notices that the socket closed, and ends every process below it: TERM to each group, a
+grace period, then KILL to every descendant, also to those that left their group (on Linux it adopts orphans).
+Should the guardian itself be killed, the kernel kills its direct children (PR_SET_PDEATHSIG) and the
+supervisor their groups.
 
-Requests: `{"start": name, "argv": […], "env": {…}, "cwd": path, "log": path}`, `{"signal": name, "number": int}`.
-Events: `{"event": "started", "name", "pid"}`, `{"event": "failed", "name", "error"}`, `{"event": "exited", "name", "code"}`
-(a negative code is the signal that ended it).
+Requests: `{"start": name, "argv": […], "env": {…}, "cwd": path, "log": path}`,
+`{"signal": name, "number": int}`.
+Events: `{"event": "started", "name": …, "pid": …}`, `{"event": "failed", "name": …, "error": …}`,
+`{"event": "exited", "name": …, "code": …}` (a negative code is the signal that ended it).
 
-Only the standard library, one thread, no import of ours: it must start fast and never fail for a reason of its own.
+Only the standard library, one thread, no import of ours: it must start fast and never fail for a reason of
+its own.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +56,8 @@ class Guardian:
         self._buffer = b""
         self._ended = False
         self._wake = -1  # readable when a signal came
-        self._prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
-        if self._prctl is not None:
-            self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._prctl = _prctl()
+        self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def run(self) -> None:
         """Return when the supervisor is gone and nothing is left below this process."""
@@ -120,8 +123,7 @@ class Guardian:
         self._send({"event": "started", "name": name, "pid": child.pid})
 
     def _die_with_guardian(self) -> None:
-        if self._prctl is not None:
-            self._prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def _signal(self, name: str, number: int) -> None:
         for pid, known in self._names.items():
@@ -138,7 +140,8 @@ class Guardian:
                 return
             name = self._names.pop(found.si_pid, None)
             if name is not None:
-                # Before it is reaped, while its number cannot name another group: what it left in its group ends too.
+                # Before it is reaped, while its number cannot name another group: what it left in its group
+                # ends too.
                 _signal_group(found.si_pid, signal.SIGKILL)
             _, status = os.waitpid(found.si_pid, 0)
             if name is not None:
@@ -189,6 +192,14 @@ def descendants(root: int) -> list[int]:
         found += below
         ahead += below
     return found
+
+
+def _prctl() -> Callable[[int, int], None]:
+    """Linux's prctl(2); elsewhere nothing: groups are then all that the clean-up knows."""
+    if sys.platform != "linux":
+        return lambda _option, _value: None
+    function = ctypes.CDLL(None, use_errno=True).prctl
+    return lambda option, value: function(option, value, 0, 0, 0)
 
 
 def _signal_group(pid: int, number: int) -> None:

@@ -1,4 +1,7 @@
-"""Is it there yet? One try each: something true means yes; None, False, `OSError` or `TimeoutError` mean not yet."""
+"""Is it there yet? One try each.
+
+Something true means yes; None, False, `OSError` or `TimeoutError` mean not yet.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ async def http_ok(url: str) -> bool:
 
 
 async def redis_ping(url: str) -> bool:
-    """Whether the Redis-protocol store at `redis://[user:password@]host:port` answers PING, with its password if any."""
+    """Whether the store at `redis://[user:password@]host:port` answers PING."""
     parts = urlsplit(url)
     async with asyncio.timeout(TRY):
         reader, writer = await asyncio.open_connection(

@@ -1,10 +1,11 @@
-"""Child processes under one supervisor: started, watched, logged to files, ended with all that they started themselves.
+"""Child processes under one supervisor: started, watched, logged to files, ended with all that is theirs.
 
     async with Supervisor(on_exit=…) as supervisor:
         valkey = await supervisor.start(Command("valkey", argv, log=logs / "valkey.log"))
         await valkey.ready(probe, deadline=10)
 
-Whatever happens to this process, kill -9 included, nothing of what it started stays behind: see `lab.guardian`.
+Whatever happens to this process, kill -9 included, nothing of what it started stays behind: see
+`lab.guardian`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class NotReady(ServiceError):
 
 @dataclass(frozen=True)
 class Command:
-    """What to run. `env` is the whole environment of the child; standard output and error go to the end of `log`."""
+    """What to run.
+
+    `env` is the whole environment of the child; standard output and error go to the end of `log`.
+    """
 
     name: str
     argv: Sequence[str]
@@ -82,8 +86,8 @@ class Process:
     async def ready(self, probe: Callable[[], Awaitable[Found]], deadline: float) -> Found:
         """Try `probe` until it returns something true, and return that.
 
-        A probe says "not yet" with None, False, `OSError` or `TimeoutError`. Raises `PartDied` as soon as the process
-        ends and `NotReady` after `deadline` seconds.
+        A probe says "not yet" with None, False, `OSError` or `TimeoutError`. Raises `PartDied` as soon as the
+        process ends and `NotReady` after `deadline` seconds.
         """
         end = time.monotonic() + deadline
         pause, why = 0.005, "no answer"
@@ -119,7 +123,10 @@ class Process:
 
 
 class Supervisor:
-    """All child processes of one stack. `on_exit(process)` is told of each one that ends without having been stopped."""
+    """All child processes of one stack.
+
+    `on_exit(process)` is told of each one that ends without having been stopped.
+    """
 
     def __init__(self, on_exit: Callable[[Process], None] | None = None) -> None:
         self._on_exit = on_exit
@@ -138,7 +145,7 @@ class Supervisor:
     async def __aenter__(self) -> Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._guardian = subprocess.Popen(
+            self._guardian = subprocess.Popen(  # noqa: ASYNC220 - asyncio's own would be reaped by its watcher
                 [
                     sys.executable,
                     "-I",

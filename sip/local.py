@@ -76,7 +76,7 @@ class LocalStack:
 
 
 class NameLock:
-    """A stack's name, held by its supervisor as long as it lives: the kernel lets go of it however that ends."""
+    """A stack's name, held by its supervisor as long as it lives: the kernel lets go of it at its end."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -99,7 +99,7 @@ class NameLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let go; a second call is no error. The file stays: removing it would let two stacks hold one name."""
+        """Let go; a second call is no error. The file stays: without it two stacks could hold one name."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

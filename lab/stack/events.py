@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["starting", "progress", "ready", "warning", "died", "stopping", "stopped"]
+State = Literal["starting", "progress", "working", "ready", "warning", "died", "stopping", "stopped"]
+"""`progress` is news; `working` is the same news with newer figures, about once a second."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A stack under a terminal: `up` (also detached) and `down`, with lines for people on standard error."""
+"""A stack under a terminal: `up` (also detached) and `down`."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-from lab.stack.events import Event
+from lab.stack.events import Event, Listener
 from lab.stack.options import Options
-from lab.stack.show import Printer, next_steps
+from lab.stack.show import line_of
 from lab.stack.stack import Stack
-from sip.errors import SipError
+from sip.errors import ServiceError, SipError
 from sip.local import LocalStack, NameLock, load, read, state_dir
 
 DOWN_DEADLINE = 30.0
 """Seconds that a supervisor may take to stop before it is killed (its guardian then ends the parts)."""
 
 
-def up(options: Options, *, detach: bool, as_json: bool) -> int:
-    """Run a stack until Ctrl-C, TERM or the death of a part; detached: until it is ready. Returns the exit code."""
-    printer = Printer(sys.stderr)
+Ready = Callable[[LocalStack], None]
 
-    def ready(local: LocalStack) -> None:
-        if as_json:
-            print(json.dumps(public(local)), flush=True)
-        else:
-            print(next_steps(local, detached=detach), flush=True)
 
+def up(options: Options, *, detach: bool, on_event: Listener, on_ready: Ready) -> int:
+    """Run a stack until Ctrl-C, TERM or the death of a part; detached, until it is ready.
+
+    Returns the exit code. Raises `SipError` when it does not start.
+    """
     if detach:
-        return _detach(options, printer, ready)
-    return asyncio.run(serve(options, printer, ready))
+        _detach(options, on_event, on_ready)
+        return 0
+    return asyncio.run(serve(options, on_event, on_ready))
 
 
-async def serve(
-    options: Options, on_event: Callable[[Event], None], on_ready: Callable[[LocalStack], None]
-) -> int:
-    """Start, stay up, stop. 0 when asked to stop, 1 when a part died. Raises `SipError` when it does not start."""
+async def serve(options: Options, on_event: Listener, on_ready: Ready) -> int:
+    """Start, stay up, stop. 0 when asked to stop, 1 when a part died or the start was interrupted.
+
+    Raises `SipError` when it does not start.
+    """
     loop = asyncio.get_running_loop()
     stack = Stack(options, on_event)
     asked = asyncio.Event()
@@ -74,7 +75,7 @@ async def serve(
 
 
 def down(name: str = "") -> list[str]:
-    """Stop the stack of this name, or the only one that runs, and clean up after dead ones; returns their names.
+    """Stop the stack of this name, or the only one that runs; clean up after dead ones. Returns their names.
 
     Raises `StackNotFound` when there was nothing to stop, or several run and no name was given.
     """
@@ -105,7 +106,7 @@ def public(local: LocalStack) -> dict[str, object]:
     return data
 
 
-def _detach(options: Options, printer: Printer, on_ready: Callable[[LocalStack], None]) -> int:
+def _detach(options: Options, on_event: Listener, on_ready: Ready) -> None:
     """Fork the supervisor into a session of its own; relay its events until it is ready or has failed."""
     reader, writer = os.pipe()
     options.home.mkdir(parents=True, exist_ok=True)
@@ -115,25 +116,24 @@ def _detach(options: Options, printer: Printer, on_ready: Callable[[LocalStack],
         os.close(reader)
         _supervise(options, writer)
     os.close(writer)
-    code, told = 1, False
     with os.fdopen(reader) as events:
         for line in events:
             message = json.loads(line)
             if "event" in message:
-                printer(Event(**message["event"]))
-            elif "ready" in message:
-                on_ready(LocalStack(**(message["ready"] | {"numbers": tuple(message["ready"]["numbers"])})))
-                code = 0
+                on_event(Event(**message["event"]))
+            elif "error" in message:
+                raise ServiceError(message["error"])
             else:
-                told = True
-                print(f"sip: {message['error']}", file=sys.stderr)
-    if code and not told:
-        print(f"sip: the stack ended before it was ready. See {options.home / 'stack.log'}", file=sys.stderr)
-    return code
+                on_ready(LocalStack(**message["ready"] | {"numbers": tuple(message["ready"]["numbers"])}))
+                return
+    raise ServiceError("the stack ended before it was ready", "", f"See {options.home / 'stack.log'}")
 
 
-def _supervise(options: Options, writer: int) -> None:
-    """The forked half: never returns."""
+def _supervise(options: Options, writer: int) -> NoReturn:
+    """The forked half.
+
+    Its own output is the stack's log; what happens until it is ready goes to `writer`, too.
+    """
     code = 1
     try:
         os.setsid()
@@ -142,16 +142,15 @@ def _supervise(options: Options, writer: int) -> None:
         for descriptor, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(descriptor, target)
         pipe = os.fdopen(writer, "w")
-        printer = Printer(sys.stderr)
 
         def tell(**message: object) -> None:
             if not pipe.closed:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(BrokenPipeError):  # whoever waited was interrupted
                     pipe.write(json.dumps(message) + "\n")
                     pipe.flush()
 
         def on_event(event: Event) -> None:
-            printer(event)
+            sys.stderr.write(line_of(event) + "\n")
             tell(event=dataclasses.asdict(event))
 
         def on_ready(local: LocalStack) -> None:
@@ -161,10 +160,9 @@ def _supervise(options: Options, writer: int) -> None:
         try:
             code = asyncio.run(serve(options, on_event, on_ready))
         except SipError as error:
+            sys.stderr.write(f"{error}\n")
             tell(error=str(error))
-            print(f"sip: {error}", file=sys.stderr)
     finally:
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # the caller's own exit code and clean-up are not this half's business
 

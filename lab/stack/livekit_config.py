@@ -1,4 +1,4 @@
-"""livekit-server's configuration for one machine: the project's `livekit.yaml` with what must differ on loopback."""
+"""livekit-server's configuration for one machine: `livekit.yaml`, with loopback's differences."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def load(path: Path = TEMPLATE) -> dict[str, Any]:
 def local(
     template: dict[str, Any], *, port: int, udp_port: int, redis_url: str, api_key: str, api_secret: str
 ) -> dict[str, Any]:
-    """`template` for loopback only: nothing listens on another interface, and nothing is sent beyond this machine."""
+    """`template`, changed for loopback only.
+
+    Nothing listens on another interface, and nothing is sent beyond this machine.
+    """
     config = copy.deepcopy(template)
     config |= {"port": port, "bind_addresses": ["127.0.0.1"], "keys": {api_key: api_secret}}
     config["redis"] = _redis(redis_url)

@@ -1,7 +1,7 @@
 """livekit-server: the one on PATH, or one that is built once from its pinned Go module and cached.
 
-The build needs neither Go nor a C compiler on the machine: without a `go` that is new enough, the toolchain comes as
-a wheel from PyPI. See `lab.stack.toolchain`.
+The build needs neither Go nor a C compiler on the machine: without a `go` that is new enough, the toolchain
+comes as a wheel from PyPI. See `lab.stack.toolchain`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 from lab.processes import Command, Supervisor, last_lines
@@ -25,9 +25,10 @@ from sip.errors import SetupError
 VERSION = "1.13.5"
 MODULE = f"github.com/livekit/livekit-server/cmd/server@v{VERSION}"
 PART = "livekit-server"
+_SCRATCH = "build-"
 MEND = (
-    f"Install livekit-server {VERSION} (https://docs.livekit.io/home/self-hosting/local/) so that it is on PATH, "
-    "or Go 1.26 or newer (https://go.dev/dl), then try again"
+    f"Install livekit-server {VERSION} (https://docs.livekit.io/home/self-hosting/local/) so that it is on "
+    "PATH, or Go 1.26 or newer (https://go.dev/dl), then try again"
 )
 
 
@@ -42,7 +43,7 @@ async def find(supervisor: Supervisor, on_event: Listener) -> Path:
             on_event(Event(PART, "warning", f"{path} is version {version}; this was tried with {VERSION}"))
         return Path(path)
     binary = cached()
-    if not binary.exists():
+    if not _is_there(binary):
         await _build(supervisor, binary, on_event)
     return binary
 
@@ -62,7 +63,7 @@ async def version_of(binary: Path) -> str:
 
 
 def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of `go install`: the user's, without what would change the outcome of a pinned build."""
+    """The environment of `go install`: the user's, without what would change a pinned build."""
     kept = {
         key: value for key, value in environment.items() if key not in ("GOFLAGS", "GOOS", "GOARCH", "GOWORK")
     }
@@ -70,16 +71,15 @@ def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _build(supervisor: Supervisor, binary: Path, on_event: Listener) -> None:
-    binary.parent.mkdir(parents=True, exist_ok=True)
+    _prepare(binary.parent)
     async with _only_one(binary.with_name("build.lock"), on_event):
-        if binary.exists():
-            return
+        if _is_there(binary):
+            return  # whoever held the lock has built it
         started = time.monotonic()
-        log = binary.with_name("build.log")
-        log.unlink(missing_ok=True)
+        log = _fresh_log(binary)
         on_event(Event(PART, "progress", f"building {VERSION} from source, once (about two minutes)"))
         go = await find_go(supervisor, log, lambda text: on_event(Event(PART, "progress", text)))
-        with tempfile.TemporaryDirectory(prefix="build-", dir=binary.parent) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=binary.parent) as scratch:
             command = Command(
                 "livekit-server build",
                 [str(go), "install", "-v", "-trimpath", "-ldflags", "-s -w", MODULE],
@@ -92,14 +92,13 @@ async def _build(supervisor: Supervisor, binary: Path, on_event: Listener) -> No
                 await _follow(build, log, started, on_event)
                 code = await build
             finally:
-                build.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await build
+                build.cancel()  # no news once it is done; else it ends the compiler
+                await asyncio.wait([build])
             built = Path(scratch) / "server"
-            if code != 0 or not built.exists():
-                lines = "\n".join(f"  | {line}" for line in last_lines(log))
+            if code != 0:
+                lines = "".join(f"\n  | {line}" for line in last_lines(log))
                 raise SetupError(
-                    f"{PART} {VERSION} could not be built", f"`go install` says:\n{lines}\n", MEND
+                    f"{PART} {VERSION} could not be built", f"`go install` says:{lines}\nLog: {log}", MEND
                 )
             if (version := await version_of(built)) != VERSION:
                 raise SetupError(f"{PART} {VERSION} could not be built", f"the result is {version}", MEND)
@@ -108,23 +107,38 @@ async def _build(supervisor: Supervisor, binary: Path, on_event: Listener) -> No
 
 
 async def _follow(build: asyncio.Task[int], log: Path, started: float, on_event: Listener) -> None:
-    """Tell how far the build is, about once a second when something changed."""
-    told = ""
-    while True:
-        done, _ = await asyncio.wait([build], timeout=1.0)
-        if done:
-            return
-        text = log.read_text(errors="replace") if log.exists() else ""
-        modules = text.count("go: downloading")
-        packages = sum(1 for line in text.splitlines() if line and not line.startswith("go:"))
-        now = f"{modules} modules fetched, {packages} packages compiled"
-        if now != told:
-            told = now
-            on_event(Event(PART, "progress", f"{now}, {time.monotonic() - started:.0f} s"))
+    """Tell how far the build is, once a second."""
+    while not (await asyncio.wait([build], timeout=1.0))[0]:
+        seconds = time.monotonic() - started
+        on_event(Event(PART, "working", f"{_progress(log)}, {seconds:.0f} s", seconds))
+
+
+def _progress(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    modules = sum(line.startswith("go: downloading") for line in lines)
+    packages = sum(not line.startswith("go: ") for line in lines)
+    return f"{modules} modules fetched, {packages} packages compiled"
+
+
+def _prepare(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def _is_there(binary: Path) -> bool:
+    return binary.exists()
+
+
+def _fresh_log(binary: Path) -> Path:
+    """An empty log; what builds that were killed left behind is removed (the lock is held)."""
+    for left in binary.parent.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    log = binary.with_name("build.log")
+    log.write_text("")
+    return log
 
 
 @contextlib.asynccontextmanager
-async def _only_one(lock: Path, on_event: Listener) -> AsyncIterator[None]:
+async def _only_one(lock: Path, on_event: Listener) -> AsyncGenerator[None]:
     """Hold the lock file; the kernel lets go of it when its holder dies."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     told = False

@@ -16,14 +16,16 @@ PROJECT = Path(__file__).resolve().parents[2]
 """Where `agent.py` and `livekit.yaml` stand."""
 
 NUMBERS = ("+15550100",)
-"""The number that reaches the agent: from the range that is kept for fiction, so it can never be dialled by accident."""
+"""The number that reaches the agent, from the range that is kept for fiction."""
 
 
-def _secret() -> str:
+def new_secret() -> str:
+    """An API secret; livekit-server wants 32 characters or more."""
     return secrets.token_hex(24)
 
 
-def _key() -> str:
+def new_key() -> str:
+    """An API key, in the shape that LiveKit gives them."""
     return "API" + secrets.token_hex(6)
 
 
@@ -37,7 +39,10 @@ class Options:
     sip_port: int = 0
     livekit_port: int = 0
     redis_url: str = field(default_factory=lambda: os.environ.get("REDIS_URL", ""))
-    """A store to use instead of the embedded one. One stack a store: its message bus is shared by all databases."""
+    """A store to use instead of the embedded one.
+
+    One stack a store: its message bus is shared by all databases.
+    """
     agent: bool = True
     """Start the worker. Without it a call waits for an agent that you start yourself."""
     speech: bool = True
@@ -46,8 +51,8 @@ class Options:
     """Start the SIP service."""
     agent_name: str = field(default_factory=lambda: os.environ.get("AGENT_NAME") or "phone-agent")
     numbers: tuple[str, ...] = NUMBERS
-    api_key: str = field(default_factory=_key)
-    api_secret: str = field(default_factory=_secret, repr=False)
+    api_key: str = field(default_factory=new_key)
+    api_secret: str = field(default_factory=new_secret, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """More settings for every part (`.env.example`); they win over this process's environment."""
     speech_arguments: tuple[str, ...] = ()

@@ -20,7 +20,10 @@ DEADLINES = {VALKEY: 15.0, SERVER: 30.0, SPEECH: 120.0, AGENT: 120.0, SIP: 30.0}
 """Seconds until a part must answer, with room for a cold disk and a busy machine."""
 
 GRACE = {VALKEY: 2.0, SERVER: 2.0, SPEECH: 2.0, AGENT: 8.0, SIP: 5.0}
-"""Seconds between TERM and KILL. livekit-server would wait for its last participant, and nobody is left to serve."""
+"""Seconds between TERM and KILL.
+
+livekit-server would wait for its last participant, and nobody is left to serve.
+"""
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _KEYS = ("DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY")
@@ -36,7 +39,10 @@ _FALLBACKS = (
 def environment(
     options: Options, *, livekit_url: str, redis_url: str, speech_url: str, records: Path
 ) -> dict[str, str]:
-    """Settings for our own processes, by the names of `.env.example`; what is set here wins over a `.env` file."""
+    """Settings for our own processes, by the names of `.env.example`.
+
+    What is set here wins over a `.env` file.
+    """
     env = dict(os.environ)
     if options.speech:
         # Only loopback is spoken to: no proxy in between.
@@ -58,7 +64,10 @@ def environment(
 
 
 def speech_environment(url: str) -> dict[str, str]:
-    """Settings that point the providers' plugins at the local speech servers: no real key, no second provider."""
+    """Settings that point the providers' plugins at the local speech servers.
+
+    No real key, no second provider.
+    """
     return {
         **dict.fromkeys(_KEYS, "local"),
         **dict.fromkeys(_FALLBACKS, ""),

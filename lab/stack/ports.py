@@ -11,14 +11,20 @@ HOST = "127.0.0.1"
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port that nobody uses right now. Between now and its use somebody may take it: the caller tries again then."""
+    """A port that nobody uses right now.
+
+    Between now and its use somebody may take it: the caller tries again then.
+    """
     with socket.socket(socket.AF_INET, kind) as sock:
         sock.bind((HOST, 0))
         return sock.getsockname()[1]
 
 
 def check_free(port: int, flag: str, *, udp: bool = False) -> None:
-    """Raise `ServiceError` when somebody holds this TCP port (and UDP port, with `udp`); `flag` chooses another."""
+    """Raise `ServiceError` when somebody holds this TCP port (and UDP port, with `udp`).
+
+    `flag` chooses another.
+    """
     kinds = [("TCP", socket.SOCK_STREAM), *([("UDP", socket.SOCK_DGRAM)] if udp else [])]
     for label, kind in kinds:
         with socket.socket(socket.AF_INET, kind) as sock:

