@@ -1,0 +1,315 @@
+"""A provider that fails never ends in silence.
+
+Three things are watched: errors that the framework gives up on; the time between the end of the caller's turn and
+the agent's voice; and speech that the caller's voice activity shows but no transcript does. A slow turn gets one
+more try after a recorded "one moment"; an unheard one, a recorded "please say that again". After that, or at once
+when a provider is certainly dead, the caller hears a recorded sentence that needs no provider, and is transferred to
+the persona's fallback or the call ends.
+
+Usable in anybody's worker: `Failsafe(session).start()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from livekit import rtc
+from livekit.agents import AgentSession, JobContext, get_job_context
+from livekit.agents.voice import SpeechHandle
+from livekit.agents.voice.events import (
+    AgentStateChangedEvent,
+    CloseEvent,
+    ErrorEvent,
+    FunctionToolsExecutedEvent,
+    SpeechCreatedEvent,
+    ToolCallEnded,
+    ToolCallStarted,
+    ToolExecutionUpdatedEvent,
+    UserInputTranscribedEvent,
+    UserStateChangedEvent,
+)
+
+from agent.errors import TransferError
+from agent.hangup import TRANSIT, ending, hangup
+from agent.sounds import Recording, recording
+from agent.transfer import transfer
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 3.5
+"""Seconds from the end of the caller's turn to the agent's voice before the turn is tried once more."""
+PATIENCE_AGAIN = 2.5
+"""The same for the second try, counted from the end of the recorded "one moment"."""
+UNHEARD_AFTER = 2.0
+"""Seconds after the caller fell silent in which a transcript has to come."""
+UNHEARD_SPEECH = 0.7
+"""Seconds of voice below which no transcript is expected: a cough, a click."""
+
+OnFailure = Callable[[str, str], None]
+"""Told what failed (`stt`, `llm`, `tts`, `turn`, `session`) and why."""
+
+
+class Failsafe:
+    """Watches one session. `fallback` is a `sip:` or `tel:` address that takes the call instead of its end."""
+
+    def __init__(
+        self,
+        session: AgentSession[Any],
+        *,
+        ctx: JobContext | None = None,
+        fallback: str = "",
+        on_failure: OnFailure | None = None,
+        patience: float = PATIENCE,
+        patience_again: float = PATIENCE_AGAIN,
+        unheard_after: float = UNHEARD_AFTER,
+    ) -> None:
+        self._session = session
+        self._ctx = ctx or get_job_context()
+        self._fallback = fallback
+        self._on_failure = on_failure
+        self._patience, self._patience_again = patience, patience_again
+        self._unheard_after = unheard_after
+        self._answered = asyncio.Event()
+        self._turn_timer: asyncio.TimerHandle | None = None
+        self._unheard_timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ours: SpeechHandle | None = None
+        self._tools = 0
+        self._tries = 0
+        self._unheard = 0
+        self._ever_heard = False
+        self._alone = False
+        self._speech_began = 0.0
+        self._heard_at = 0.0
+        self._failed = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the call is being ended because of a failure."""
+        return self._failed
+
+    def start(self, *, answered: bool = True) -> None:
+        """Watch from now on. Before the far end has answered nothing is said; `answered()` tells."""
+        if answered:
+            self.answered()
+        session = self._session
+        session.on("error", self._on_error)
+        session.on("agent_state_changed", self._on_agent_state)
+        session.on("user_state_changed", self._on_user_state)
+        session.on("user_input_transcribed", self._on_transcript)
+        session.on("speech_created", self._on_speech_created)
+        session.on("tool_execution_updated", self._on_tool)
+        session.on("function_tools_executed", self._on_tools_executed)
+        session.on("close", self._on_close)
+
+    def answered(self) -> None:
+        """The far end can hear us from now on."""
+        self._answered.set()
+
+    def fail(self, what: str, why: str) -> None:
+        """End the call with a recorded sentence; the first failure counts."""
+        if self._failed or ending(self._ctx):
+            return
+        self._failed = True
+        self._stop_timers()
+        logger.error("call cannot go on: %s", what, extra={"why": why})
+        if self._on_failure is not None:
+            self._on_failure(what, why)
+        self._spawn(self._give_up(what))
+
+    # What is seen.
+
+    def _on_error(self, event: ErrorEvent) -> None:
+        if getattr(event.error, "recoverable", False):
+            return
+        kind = str(getattr(event.error, "type", "")).removesuffix("_error")
+        cause = getattr(event.error, "error", event.error)
+        if kind in ("stt", "llm", "tts"):
+            self.fail(kind, f"{type(cause).__name__}: {cause}")
+
+    def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        if event.new_state == "thinking":
+            self._arm_turn()
+        elif event.new_state == "speaking":
+            self._disarm_turn()
+            if self._ours is None or self._session.current_speech is not self._ours:
+                self._tries = 0
+
+    def _on_speech_created(self, event: SpeechCreatedEvent) -> None:
+        if event.source == "say" and self._session.agent_state != "speaking":
+            self._arm_turn()
+
+    def _on_user_state(self, event: UserStateChangedEvent) -> None:
+        loop = asyncio.get_running_loop()
+        if event.new_state == "speaking":
+            self._disarm_turn()
+            self._disarm_unheard()
+            self._speech_began = loop.time()
+            # Over the agent's own speech an "mm-hm" is rightly not transcribed.
+            self._alone = self._session.agent_state != "speaking"
+        elif event.old_state == "speaking":
+            if self._session.agent_state == "thinking":
+                self._arm_turn()
+            if (
+                loop.time() - self._speech_began >= UNHEARD_SPEECH
+                and self._heard_at < self._speech_began
+                and self._alone
+                and self._session.stt is not None
+            ):
+                self._disarm_unheard()
+                self._unheard_timer = loop.call_later(self._unheard_after, self._on_unheard)
+
+    def _on_transcript(self, event: UserInputTranscribedEvent) -> None:
+        if event.is_final and event.transcript.strip():
+            self._heard_at = asyncio.get_running_loop().time()
+            self._ever_heard, self._unheard = True, 0
+            self._disarm_unheard()
+
+    def _on_tool(self, event: ToolExecutionUpdatedEvent) -> None:
+        if isinstance(event.update, ToolCallStarted):
+            self._tools += 1
+            self._disarm_turn()
+        elif isinstance(event.update, ToolCallEnded):
+            self._tools = max(self._tools - 1, 0)
+            if not self._tools:
+                self._arm_turn()
+
+    def _on_tools_executed(self, event: FunctionToolsExecutedEvent) -> None:
+        if not event.has_tool_reply:
+            self._disarm_turn()
+
+    def _on_close(self, event: CloseEvent) -> None:
+        if not ending(self._ctx):
+            self.fail("session", f"closed: {event.reason.value}")
+        self._stop_timers()
+
+    # What is done.
+
+    def _on_slow(self) -> None:
+        self._turn_timer = None
+        if self._failed or ending(self._ctx):
+            return
+        self._tries += 1
+        if self._tries > 1 or not self._answered.is_set():
+            self.fail("turn", "no answer in time, twice")
+            return
+        logger.warning("no answer in time; trying the turn once more")
+        if self._on_failure is not None:
+            self._on_failure("turn", "no answer in time; tried once more")
+        self._spawn(self._retry())
+
+    async def _retry(self) -> None:
+        await self._interrupt()
+        if not await self._play("moment") or self._failed or ending(self._ctx):
+            return
+        if self._session.user_state != "speaking":  # else his new turn is the second try
+            self._session.generate_reply()
+            self._arm_turn()
+
+    def _on_unheard(self) -> None:
+        self._unheard_timer = None
+        if self._failed or ending(self._ctx) or self._session.agent_state in ("speaking", "thinking"):
+            return
+        self._unheard += 1
+        # Noise can look like speech; a recogniser that has shown that it works gets one more benefit of the doubt.
+        if self._unheard >= (3 if self._ever_heard else 2):
+            self.fail("stt", "the caller speaks and no transcript comes")
+            return
+        self._spawn(self._ask_again())
+
+    async def _ask_again(self) -> None:
+        await self._play("again")
+
+    async def _give_up(self, what: str) -> None:
+        await self._answered.wait()
+        await self._interrupt()
+        session = self._session
+        session.input.set_audio_enabled(False)
+        if self._fallback and not self._ctx.is_fake_job():
+            await self._play("transfer")
+            try:
+                await transfer(self._fallback, session, ctx=self._ctx, reason=f"{what} failed: transferred")
+                return
+            except TransferError as error:
+                logger.error("the fallback did not take the call", extra={"why": error.why})
+        await self._play("goodbye")
+        await hangup(session, ctx=self._ctx, by="agent", reason=f"{what} failed")
+
+    async def _interrupt(self) -> None:
+        try:
+            async with asyncio.timeout(1.0):
+                await self._session.interrupt(force=True)
+        except (RuntimeError, TimeoutError) as error:  # closed, or a provider that does not even let go
+            logger.info("nothing to interrupt", extra={"why": repr(error)})
+
+    async def _play(self, name: str) -> bool:
+        """Play a recording through the session, or beside it when that is closed; False if neither could."""
+        sound = recording(name)
+        try:
+            self._ours = self._session.say(sound.text, audio=sound.frames(), allow_interruptions=False)
+            async with asyncio.timeout(sound.duration + 1.5):
+                await self._ours.wait_for_playout()
+        except (RuntimeError, TimeoutError) as error:
+            logger.warning("recording not played by the session", extra={"why": repr(error)})
+            return await play_beside(self._ctx.room, sound)
+        finally:
+            self._ours = None
+            self._disarm_turn()
+        return True
+
+    def _arm_turn(self) -> None:
+        if self._failed or self._tools or self._ours is not None or self._session.user_state == "speaking":
+            return
+        self._disarm_turn()
+        patience = self._patience_again if self._tries else self._patience
+        self._turn_timer = asyncio.get_running_loop().call_later(patience, self._on_slow)
+
+    def _disarm_turn(self) -> None:
+        if self._turn_timer is not None:
+            self._turn_timer.cancel()
+            self._turn_timer = None
+
+    def _disarm_unheard(self) -> None:
+        if self._unheard_timer is not None:
+            self._unheard_timer.cancel()
+            self._unheard_timer = None
+
+    def _stop_timers(self) -> None:
+        self._disarm_turn()
+        self._disarm_unheard()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("failsafe", exc_info=error)
+
+
+async def play_beside(room: rtc.Room, sound: Recording) -> bool:
+    """Play a recording on a track of its own, for a room without a working session; False if that cannot be."""
+    if not room.isconnected():
+        return False
+    source = rtc.AudioSource(sound.sample_rate, 1)
+    track = rtc.LocalAudioTrack.create_audio_track("recording", source)
+    try:
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        publication = await room.local_participant.publish_track(track, options)
+        async with asyncio.timeout(sound.duration + 2.0):
+            await publication.wait_for_subscription()
+            async for frame in sound.frames():
+                await source.capture_frame(frame)
+            await source.wait_for_playout()
+            await asyncio.sleep(TRANSIT)
+    except (rtc.participant.PublishTrackError, TimeoutError) as error:
+        logger.error("recording not played", extra={"why": repr(error)})
+        return False
+    finally:
+        await source.aclose()
+    return True

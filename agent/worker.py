@@ -1,0 +1,203 @@
+"""The worker: takes calls from LiveKit and runs each from its answer to its end. The only wiring."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from livekit import api
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, cli
+from livekit.agents.utils.hw import get_cpu_monitor
+from livekit.agents.worker import ServerEnvOption
+
+from agent import pipeline
+from agent.call import Call, wait_until_answered
+from agent.errors import SettingsError
+from agent.failsafe import Failsafe, play_beside
+from agent.greeting import Greeting
+from agent.hangup import before_room_goes, follow_caller, hangup
+from agent.record import Record
+from agent.settings import LIVEKIT_NAMES, Settings, read_environment, read_settings
+from agent.sounds import recording
+from agent.tools import make_tools
+from agent.turns import turn_options
+
+logger = logging.getLogger(__name__)
+
+DRAIN_TIMEOUT = 1800
+"""Seconds that running calls get to end after TERM."""
+
+
+def prewarm(process: JobProcess) -> None:
+    """Once in each worker process, before it waits for its call: all that is heavy and that no call changes."""
+    settings = read_settings(need_livekit=False)
+    greeting = Greeting(settings.persona.greeting)
+    greeting.prepare(functools.partial(pipeline.synthesise, settings))
+    process.userdata["settings"] = settings
+    process.userdata["vad"] = pipeline.load_vad(turn_options())
+    process.userdata["greeting"] = greeting
+
+
+async def answer(ctx: JobContext) -> None:
+    """One call, from dispatch to hang-up."""
+    settings: Settings = ctx.proc.userdata["settings"]
+    record = Record(settings.records_dir)
+    ctx.log_context_fields = Call.of(ctx.job.room.name).log_fields
+    before_room_goes(ctx, record.close)
+    try:
+        await _talk(ctx, settings, record)
+    except Exception as error:
+        logger.exception("call failed")
+        record.write("system", "error", f"{type(error).__name__}: {error}", kind="call", recoverable=False)
+        await play_beside(ctx.room, recording("goodbye"))
+        await hangup(ctx=ctx, by="system", reason="internal error")
+
+
+async def _talk(ctx: JobContext, settings: Settings, record: Record) -> None:
+    greeting: Greeting = ctx.proc.userdata["greeting"]
+    session = pipeline.make_session(settings, ctx.proc.userdata["vad"], turn_options())
+    fallback = settings.persona.fallback
+    failsafe = Failsafe(
+        session,
+        ctx=ctx,
+        fallback=fallback.uri if fallback else "",
+        on_failure=lambda what, why: record.write("system", "error", why, kind=what, recoverable=False),
+    )
+    record.attach(session)
+    failsafe.start(answered=False)
+    follow_caller(session, ctx)
+    agent = Agent(instructions=settings.persona.instructions, tools=make_tools(settings.persona, ctx))
+    # The session publishes its track as soon as somebody is in the room: that is what a SIP service answers on.
+    await session.start(agent, room=ctx.room, room_options=pipeline.room_options())
+    call = await _caller(ctx, session, record)
+    if call is None:
+        return
+    record.answered()
+    failsafe.answered()
+    logger.info("call answered")
+    if not failsafe.failed:
+        greeting.say(session)
+
+
+async def _caller(ctx: JobContext, session: AgentSession[Any], record: Record) -> Call | None:
+    """The call, once the far end can hear us; None when it ended before."""
+    if ctx.is_fake_job():
+        call = Call.of(ctx.job.room.name)
+        record.open(call)
+        return call
+    participant = await ctx.wait_for_participant()
+    call = Call.of(ctx.room.name, participant.identity, participant.attributes)
+    ctx.log_context_fields = call.log_fields
+    record.open(call)
+    if await wait_until_answered(ctx.room, participant):
+        return call
+    await hangup(session, ctx=ctx, by="caller", reason="ended before it was answered")
+    return None
+
+
+class PhoneServer(AgentServer):
+    """An `AgentServer` that does not start with bad settings, and that says by its exit code when it failed."""
+
+    async def run(self, *, devmode: bool = False, unregistered: bool = False) -> None:
+        """Check all settings, then run. Exits 2 for settings that cannot work, 1 for what fails later."""
+        flags = dict(zip(LIVEKIT_NAMES, (self._ws_url, self._api_key, self._api_secret), strict=True))
+        environ = {**read_environment(), **{name: value for name, value in flags.items() if value}}
+        check_settings(environ, need_livekit=not unregistered)
+        if not unregistered:
+            await _check_keys(*flags.values())
+        try:
+            await super().run(devmode=devmode, unregistered=unregistered)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                _exit(1, "the worker's HTTP port is taken. Set AGENT_HTTP_PORT to another one (0: any free port)")
+            _exit(1, f"the worker failed: {error}")
+        except Exception as error:
+            logger.exception("worker failed")
+            _exit(1, f"the worker failed: {error}")
+
+
+def build_server() -> PhoneServer:
+    """The server with our settings; bad ones are reported when it runs."""
+    environ = read_environment()
+    try:
+        settings = read_settings(environ, need_livekit=False)
+    except SettingsError:
+        settings = None
+    port = settings.http_port if settings else None
+    idle = settings.idle_processes if settings else None
+    cores = math.ceil(get_cpu_monitor().cpu_count())
+    hosted = bool(os.environ.get("LIVEKIT_WORKER_TOKEN"))
+    options: dict[str, Any] = {}
+    if not hosted:  # LiveKit Cloud brings its own
+        options = {"load_fnc": load, "load_threshold": settings.load_threshold if settings else 0.9}
+    server = PhoneServer(
+        ws_url=environ.get("LIVEKIT_URL"),
+        api_key=environ.get("LIVEKIT_API_KEY"),
+        api_secret=environ.get("LIVEKIT_API_SECRET"),
+        host=settings.http_host if settings else "127.0.0.1",
+        port=ServerEnvOption(dev_default=0, prod_default=8081) if port is None else port,
+        # Without a warm process the first caller waits for Python to start.
+        num_idle_processes=idle or ServerEnvOption(dev_default=1, prod_default=max(2, min(cores, 4))),
+        setup_fnc=prewarm,
+        drain_timeout=DRAIN_TIMEOUT,
+        preload_modules=["agent.worker"],
+        **options,
+    )
+    server.rtc_session(answer, agent_name=settings.agent_name if settings else "phone-agent")
+    return server
+
+
+def load(server: AgentServer) -> float:
+    """From 0 to 1: the processor's average once there are calls. A worker without one takes the next in any case:
+    what keeps the processor busy is not its doing, and a call refused rings until its caller gives up."""
+    if not server.active_jobs:
+        return 0.0
+    from livekit.agents.worker import _DefaultLoadCalc
+
+    return _DefaultLoadCalc.get_load(server)
+
+
+def check_settings(environ: Mapping[str, str], *, need_livekit: bool) -> None:
+    """Exit 2 with all problems in one message if these settings cannot work."""
+    try:
+        read_settings(environ, need_livekit=need_livekit)
+    except SettingsError as error:
+        _exit(2, str(error))
+
+
+def main(server: AgentServer) -> None:
+    """The command line of the framework: `dev`, `start`, `console`, …"""
+    if "console" in sys.argv[1:2]:  # it runs the server in a thread, where an exit would go unnoticed
+        check_settings(read_environment(), need_livekit=False)
+    warnings.filterwarnings("ignore", message="the built-in Python CLI is deprecated")
+    cli.run_app(server)
+
+
+async def _check_keys(url: str, key: str, secret: str) -> None:
+    """Exit 1 when the server refuses these keys; a server that is not there yet is waited for by the framework."""
+    async with api.LiveKitAPI(url, key, secret) as livekit:
+        try:
+            async with asyncio.timeout(5):
+                await livekit.room.list_rooms(api.ListRoomsRequest(names=["-"]))
+        except api.TwirpError as error:
+            if error.code == api.TwirpErrorCode.UNAUTHENTICATED:
+                _exit(1, f"{url} refuses LIVEKIT_API_KEY and LIVEKIT_API_SECRET. Take the pair of that server")
+        except (OSError, TimeoutError) as error:
+            logger.warning("LiveKit does not answer yet", extra={"url": url, "why": repr(error)})
+
+
+def _exit(code: int, message: str) -> NoReturn:
+    sys.stderr.write(f"agent: {message}\n")
+    with contextlib.suppress(RuntimeError):  # outside a loop there is nothing to silence
+        # The exit leaves the loop through a task that nobody asks afterwards; asyncio would log its traceback.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    raise SystemExit(code)
