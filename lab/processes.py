@@ -109,7 +109,7 @@ class Process:
     def signal(self, number: int) -> None:
         """Send a signal to its whole process group."""
         if not self.exited.done():
-            self._supervisor.request({"signal": self.name, "number": number})
+            self._supervisor.request({"signal": self.name, "number": int(number)})
 
     async def stop(self) -> int:
         """TERM, its grace period, KILL; returns the exit code. Stopping twice is safe."""
@@ -178,16 +178,16 @@ class Supervisor:
         waiting = self._waiting[name] = loop.create_future()
         # The process is known before its start is acknowledged: it may end at once.
         process = self._processes[name] = Process(command, 0, started, loop.create_future(), self)
-        self.request(
-            {
-                "start": name,
-                "argv": list(command.argv),
-                "env": dict(command.env),
-                "cwd": str(command.cwd),
-                "log": str(command.log),
-            }
-        )
         try:
+            self.request(
+                {
+                    "start": name,
+                    "argv": list(command.argv),
+                    "env": dict(command.env),
+                    "cwd": str(command.cwd),
+                    "log": str(command.log),
+                }
+            )
             process.pid = await waiting
         except ServiceError:
             del self._processes[name]
@@ -208,7 +208,7 @@ class Supervisor:
     def request(self, message: dict[str, Any]) -> None:
         """Tell the guardian. Raises `ServiceError` when it is gone."""
         if self._writer is None or self._writer.is_closing():
-            raise ServiceError("the supervisor is closed")
+            raise ServiceError("no process can be started or signalled", "the supervisor is closed")
         self._writer.write(json.dumps(message).encode() + b"\n")
 
     async def close(self) -> None:
@@ -232,6 +232,8 @@ class Supervisor:
             while line := await reader.readline():
                 self._take(json.loads(line))
         # No more news: what the guardian did not report ended with it.
+        if self._writer is not None:
+            self._writer.close()
         for name, waiting in self._waiting.items():
             if not waiting.done():
                 waiting.set_exception(ServiceError(f"{name} was not started", "the guardian process ended"))
