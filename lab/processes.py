@@ -35,8 +35,7 @@ class PartDied(ServiceError):
 
     def __init__(self, name: str, code: int, log: Path) -> None:
         self.name, self.code, self.log, self.lines = name, code, log, last_lines(log)
-        shown = "".join(f"\n  | {line}" for line in self.lines) or "\n  | (its log is empty)"
-        super().__init__(f"{name} ended: {_ending(code)}", f"the last lines of its log:{shown}\nLog: {log}")
+        super().__init__(f"{name} ended", _ending(code), quote(log))
 
 
 class NotReady(ServiceError):
@@ -44,9 +43,7 @@ class NotReady(ServiceError):
 
     def __init__(self, name: str, seconds: float, log: Path, why: str) -> None:
         self.name, self.log, self.lines = name, log, last_lines(log)
-        shown = "".join(f"\n  | {line}" for line in self.lines) or "\n  | (its log is empty)"
-        reason = f"{why}; the last lines of its log:{shown}\nLog: {log}"
-        super().__init__(f"{name} did not answer within {seconds:g} s", reason)
+        super().__init__(f"{name} did not answer within {seconds:g} s", why, quote(log))
 
 
 @dataclass(frozen=True)
@@ -271,6 +268,16 @@ def last_lines(log: Path, count: int = 12) -> list[str]:
     except FileNotFoundError:
         return []
     return [line for line in text.splitlines() if line.strip()][-count:]
+
+
+def quote(log: Path) -> str:
+    """The last lines of a log file as the end of an error message."""
+    lines = last_lines(log)
+    return (
+        f"The last lines of {log}:" + "".join(f"\n  | {line}" for line in lines)
+        if lines
+        else f"{log} is empty."
+    )
 
 
 def _ending(code: int) -> str:

@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
-from lab.processes import Command, Supervisor, last_lines
+from lab.processes import Command, Supervisor, quote
 from lab.stack.events import Event, Listener
 from lab.stack.toolchain import cache_dir, find_go, output_of
 from sip.errors import SetupError
@@ -62,11 +62,12 @@ async def version_of(binary: Path) -> str:
     return found[1]
 
 
+_GO_OWN = ("GOFLAGS", "GOOS", "GOARCH", "GOWORK", "GOROOT", "GOBIN", "GOEXPERIMENT")
+
+
 def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of `go install`: the user's, without what would change a pinned build."""
-    kept = {
-        key: value for key, value in environment.items() if key not in ("GOFLAGS", "GOOS", "GOARCH", "GOWORK")
-    }
+    kept = {key: value for key, value in environment.items() if key not in _GO_OWN}
     return kept | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
 
 
@@ -96,9 +97,10 @@ async def _build(supervisor: Supervisor, binary: Path, on_event: Listener) -> No
                 await asyncio.wait([build])
             built = Path(scratch) / "server"
             if code != 0:
-                lines = "".join(f"\n  | {line}" for line in last_lines(log))
                 raise SetupError(
-                    f"{PART} {VERSION} could not be built", f"`go install` says:{lines}\nLog: {log}", MEND
+                    f"{PART} {VERSION} could not be built",
+                    f"`go install` ended with exit code {code}",
+                    f"{MEND}. {quote(log)}",
                 )
             if (version := await version_of(built)) != VERSION:
                 raise SetupError(f"{PART} {VERSION} could not be built", f"the result is {version}", MEND)

