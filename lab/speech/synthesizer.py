@@ -25,6 +25,8 @@ DURATIONS = "/Clip_output_0"
 
 LONG_SENTENCE = 60
 """A first sentence of more characters than this is cut after its first clause, so that sound comes early."""
+_AUDIBLE = 10 ** (-45 / 20)
+_KEPT_LEAD = MODEL_RATE // 50
 _CLAUSE_END = re.compile(r"(?<=[,;:—])\s+")
 _SEED = 0
 
@@ -134,7 +136,10 @@ class Synthesizer:
             offset += len(wave) / MODEL_RATE
         if not audio:
             return None
-        pcm = _resample(np.concatenate(audio), MODEL_RATE * voice.formants, rate)
+        wave = np.concatenate(audio)
+        lead = _lead_in(wave)
+        spans = [(max(0.0, start - lead / MODEL_RATE), end - lead / MODEL_RATE) for start, end in spans]
+        pcm = _resample(wave[lead:], MODEL_RATE * voice.formants, rate)
         words = _words(text.split(), groups, spans, 1 / voice.formants)
         return Phrase(text, pcm, words)
 
@@ -149,6 +154,12 @@ class Synthesizer:
                 self._groups[word] = sum(1 for group in spoken.split() if any(c.isalpha() for c in group))
             counts.append(self._groups[word])
         return counts
+
+
+def _lead_in(wave: NDArray[np.float32]) -> int:
+    """Samples of silence to leave out at the start: the model begins each phrase with 0.3 s of it."""
+    audible = np.flatnonzero(np.abs(wave) > _AUDIBLE)
+    return max(0, int(audible[0]) - _KEPT_LEAD) if len(audible) else 0
 
 
 def split_phrases(sentences: list[str]) -> list[str]:
