@@ -35,7 +35,7 @@ _SOUND_EFFECT = re.compile(r"\[[^\]]*\]|\([^)]*\)|♪+|\*[^*]*\*")
 
 @dataclass(frozen=True)
 class Word:
-    """A recognised word with its punctuation, start and end in seconds, and how sure the model is (0 to 1)."""
+    """A recognised word and its punctuation, start and end in seconds, how sure the model is (0 to 1)."""
 
     text: str
     start: float
@@ -181,6 +181,19 @@ def resample(pcm16: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
     import soxr
 
     return cast(NDArray[np.int16], soxr.resample(pcm16, rate, RATE))
+
+
+class StreamResampler:
+    """A stream at any rate to 16 kHz, chunk by chunk. Holds a few milliseconds back."""
+
+    def __init__(self, rate: int) -> None:
+        import soxr
+
+        self._stream = None if rate == RATE else cast(Any, soxr.ResampleStream(rate, RATE, 1, "int16", "LQ"))
+
+    def __call__(self, pcm: NDArray[np.int16]) -> NDArray[np.int16]:
+        """The next chunk; what comes out may be a little shorter or longer than what went in."""
+        return pcm if self._stream is None else cast(NDArray[np.int16], self._stream.resample_chunk(pcm))
 
 
 def windows(probabilities: NDArray[np.float32]) -> list[tuple[int, int]]:
