@@ -1,0 +1,86 @@
+"""`sip serve`: the embedded LiveKit SIP service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from dotenv import load_dotenv
+
+_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address of the public SIP port (SIP_HOST, 127.0.0.1).")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="UDP and TCP port; 0: any free one (SIP_PORT, 5060).")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="The store of livekit-server (REDIS_URL).")] = None,
+    livekit_url: Annotated[str | None, typer.Option(help="livekit-server (LIVEKIT_URL).")] = None,
+    media_processes: Annotated[
+        int | None, typer.Option(help="Processes that carry audio (SIP_MEDIA_PROCESSES, 1).")
+    ] = None,
+    max_calls: Annotated[
+        int | None, typer.Option(help="Calls at once; more get 503 (SIP_MAX_CALLS, 100).")
+    ] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="Directory of call records (CALL_RECORDS_DIR, none).")
+    ] = None,
+    drain_timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds for calls to end by themselves at the stop (SIP_DRAIN_TIMEOUT, 30)."),
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Serve SIP calls for a livekit-server: trunks and dispatch rules into rooms, and calls out of them.
+
+    The key comes from LIVEKIT_API_KEY and LIVEKIT_API_SECRET (environment or .env) alone. Prints one line, `READY {…}`,
+    once calls are taken; logs go to standard error. SIGTERM or Ctrl-C lets calls end first, a second one does not.
+    """
+    from sip.service import main, settings
+
+    load_dotenv(Path.cwd() / ".env")
+    wanted = settings.read(
+        os.environ,
+        {
+            "host": host,
+            "port": port,
+            "redis_url": redis_url,
+            "livekit_url": livekit_url,
+            "media_processes": media_processes,
+            "max_calls": max_calls,
+            "records": records,
+            "drain_timeout": drain_timeout,
+        },
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
+    asyncio.run(main.run(wanted, announce=lambda line: print(line, flush=True)))
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and the structured fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{record.msecs:03.0f}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)

@@ -1,0 +1,434 @@
+"""A phone call: a far leg, a near leg, and the media process between them. What inbound and outbound calls share.
+
+Whatever ends a call first decides how: it calls `end`, everything that waits in `until` stops, and `_finish` tells
+the other parties, waits for the media process's last word, writes the record and frees what the call held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from sip import codes
+from sip.service import mapping, negotiation
+from sip.service.control import (
+    Active,
+    Answering,
+    Attributes,
+    CallSpec,
+    Digits,
+    End,
+    Ended,
+    Hangup,
+    Joined,
+    Message,
+    Refuse,
+)
+from sip.service.digest import Challenger
+from sip.service.ladder import Ladder
+from sip.service.leg import Leg, Side
+from sip.service.media_pool import MediaPool, MediaProcess
+from sip.service.messages import Pairs, Request, respond, set_all
+from sip.service.routing import Refused, Routing
+from sip.service.settings import Settings
+from sip.service.transaction import ServerTransaction
+
+logger = logging.getLogger(__name__)
+
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY"
+LAST_WORD = 5.0
+"""Seconds to wait for the media process's `Ended`."""
+HOST = "127.0.0.1"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a call ends. `code` is the final code of a call that was not answered."""
+
+    by: str
+    """`far`, `room` or `service`."""
+    reason: str
+    code: int = 0
+    phrase: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    q850: int = 0
+    """Cause from the far end's Reason header; 0: it gave none."""
+
+
+class Over(Exception):
+    """The call ended while something waited."""
+
+
+class Desk(Protocol):
+    """What calls need of the edge."""
+
+    settings: Settings
+    far: Side
+    near: Side
+    pool: MediaPool
+    routing: Routing
+    challenger: Challenger
+
+    def opened(self, call: Call) -> None:
+        """The call has a media process: control messages and near requests find it by its key."""
+        ...
+
+    async def closed(self, call: Call) -> None:
+        """The call holds nothing any more."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for a call; kept until it is done."""
+        ...
+
+    def wrong_password(self, call_id: str) -> int:
+        """How often this Call-ID has now answered a challenge wrongly."""
+        ...
+
+
+@dataclass
+class Facts:
+    """What the summary says of a call; times are unix seconds, 0 while they have not come."""
+
+    direction: str
+    call_id: str
+    call_id_full: str
+    caller: str = ""
+    called: str = ""
+    peer: str = ""
+    trunk_id: str = ""
+    rule_id: str = ""
+    room: str = ""
+    times: dict[str, float] = field(default_factory=dict[str, float])
+    code: int = 0
+    """Final code of the INVITE."""
+
+
+class Call:
+    """One call. `run` carries it from its first message to its record."""
+
+    def __init__(self, desk: Desk, facts: Facts, ladder: Ladder) -> None:
+        self.desk, self.facts, self.ladder = desk, facts, ladder
+        self.key = secrets.token_hex(8)
+        self.far: Leg | None = None
+        self.near: Leg | None = None
+        self.media: MediaProcess | None = None
+        self.participant_id = ""
+        self.attributes: dict[str, str] = {}
+        """The participant's, as the media process last reported them."""
+        self.attributes_to_headers: dict[str, str] = {}
+        self.session = negotiation.Session()
+        self.active: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_notify: Callable[[Request], None] | None = None
+        """Set while a REFER is under way."""
+        self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._last_answer: Callable[[str], None] | None = None
+
+    @property
+    def over(self) -> asyncio.Future[Ending]:
+        """Done as soon as something ended the call."""
+        return self._over
+
+    async def run(self) -> None:
+        """Carry the call to its end; raises nothing."""
+        try:
+            await self._carry()
+        except Over:
+            pass
+        except Refused as refused:
+            self.facts.trunk_id = self.facts.trunk_id or refused.trunk_id
+            headers = tuple(refused.headers)
+            self.end(Ending("service", refused.why, refused.code, refused.phrase, headers))
+        except Exception:
+            # One call's fault must end that call and no other.
+            logger.exception("a call failed", extra=self.log_fields())
+            self.end(Ending("service", "internal error", 500))
+        await self._finish(await self._over)
+
+    def end(self, ending: Ending) -> None:
+        """End the call; only the first one counts."""
+        if not self._over.done():
+            self._over.set_result(ending)
+
+    async def until(self, work: Awaitable[_T]) -> _T:
+        """The outcome of `work`. Raises `Over` if the call ends first."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            if self._over.done():
+                raise Over
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled():
+                task.exception()
+
+    def log_fields(self) -> dict[str, str]:
+        """What a log line about this call carries; numbers stay out of messages."""
+        return {
+            "call_id": self.facts.call_id,
+            "call_id_full": self.facts.call_id_full,
+            "room": self.facts.room,
+            "trunk": self.facts.trunk_id,
+            "rule": self.facts.rule_id,
+        }
+
+    def mark(self, moment: str) -> None:
+        """Note when something happened for the first time."""
+        self.facts.times.setdefault(moment, time.time())
+
+    # The media process.
+
+    def hear(self, message: Message, answer: Callable[[str], None]) -> None:
+        """What the media process says."""
+        match message:
+            case Joined():
+                self.participant_id = message.participant_id
+                answer("")
+            case Answering():
+                self.attributes = dict(message.attributes)
+                answer("")
+            case Active():
+                self.mark("active")
+                if not self.active.done():
+                    self.active.set_result(None)
+            case Refuse():
+                self._room_ends(Ending("room", message.reason, message.code), answer)
+            case Hangup():
+                self.attributes.update(message.attributes)
+                headers = tuple(message.headers.items())
+                self._room_ends(Ending("room", message.reason, 480, headers=headers), answer)
+            case Ended():
+                if not self._ended.done():
+                    self._ended.set_result(message)
+                self.end(Ending("room", message.reason, 480))
+            case _:
+                answer("not expected here")
+
+    def _room_ends(self, ending: Ending, answer: Callable[[str], None]) -> None:
+        """Answered once the far end was told, or at once when somebody else was quicker."""
+        if self._over.done():
+            answer("")
+        else:
+            self._last_answer = answer
+            self.end(ending)
+
+    def media_died(self) -> None:
+        """Its process is gone."""
+        if not self._ended.done():
+            self._ended.set_result(Ended(self.key, "media process died"))
+        self.end(Ending("service", "media process died", 500))
+
+    # The near leg of an outbound call.
+
+    def near_invited(self, transaction: ServerTransaction) -> None:
+        """The media process calls out: only what `Dial` started may."""
+        transaction.reply(481)
+
+    def near_cancelled(self) -> None:
+        """The media process gave up calling out."""
+        self.end(Ending("room", "cancelled", 487))
+
+    # Requests in either dialog.
+
+    def on_request(self, leg: Leg, transaction: ServerTransaction) -> None:
+        """A request in one of the two dialogs."""
+        method = transaction.request.method
+        if method == "BYE":
+            self._on_bye(leg, transaction)
+        elif method in ("INVITE", "UPDATE"):
+            self.desk.spawn(negotiation.renegotiate(self, leg, transaction))
+        elif method == "INFO" and leg is self.far:
+            self._on_info(transaction)
+        elif method == "NOTIFY" and leg is self.far:
+            self._on_notify(transaction)
+        elif method == "OPTIONS":
+            transaction.respond(respond(transaction.request, 200, headers=[("Allow", ALLOW)]))
+        elif method == "REFER":
+            # A caller does not choose where our side of the call goes.
+            transaction.reply(603)
+        else:
+            transaction.respond(respond(transaction.request, 405, headers=[("Allow", ALLOW)]))
+
+    def on_ack(self, leg: Leg, ack: Request) -> None:
+        """The ACK of a 2xx: it may bring the answer to an offer that we made."""
+        self.session.on_ack(leg, ack)
+
+    def _on_bye(self, leg: Leg, transaction: ServerTransaction) -> None:
+        leg.ended = True
+        transaction.respond(self._with_mapped(respond(transaction.request, 200), leg))
+        if leg is self.far:
+            reason = transaction.request.headers.get("Reason") or ""
+            self.end(Ending("far", "hung up", 487, q850=_cause(reason)))
+        else:
+            self.end(Ending("room", "media hung up", 480))
+
+    def _with_mapped(self, response: Any, leg: Leg) -> Any:
+        if leg is self.far:
+            set_all(response, mapping.to_headers(self.attributes, self.attributes_to_headers, {}))
+        return response
+
+    def _on_info(self, transaction: ServerTransaction) -> None:
+        digit = info_digit(transaction.request)
+        if digit is None:
+            transaction.respond(
+                respond(transaction.request, 415, headers=[("Accept", "application/dtmf-relay")])
+            )
+            return
+        transaction.reply(200)
+        if digit and self.media:
+            self.media.send(Digits(self.key, digit))
+
+    def _on_notify(self, transaction: ServerTransaction) -> None:
+        event = (transaction.request.headers.get("Event") or "").split(";")[0].strip().lower()
+        if event != "refer" or self.on_notify is None:
+            transaction.reply(481 if event == "refer" else 489)
+            return
+        transaction.reply(200)
+        self.on_notify(transaction.request)
+
+    # Beginning and end; the two kinds of call fill these in.
+
+    async def _carry(self) -> None:
+        raise NotImplementedError
+
+    def _end_far(self, ending: Ending, headers: Pairs) -> None:
+        """Tell the far end, as far as it was told anything before."""
+        raise NotImplementedError
+
+    def _end_near(self, ending: Ending) -> None:
+        raise NotImplementedError
+
+    async def _talk(self) -> Ending:
+        """Until somebody hangs up."""
+        logger.info("call answered", extra=self.log_fields())
+        return await asyncio.shield(self._over)
+
+    def _take_media(self) -> MediaProcess:
+        """A media process for this call. Raises `Refused`."""
+        media = self.desk.pool.pick()
+        if media is None:
+            raise Refused(503, "no media process is ready", headers=[("Retry-After", "5")])
+        self.media = media
+        media.calls.add(self.key)
+        self.desk.opened(self)
+        return media
+
+    async def _request_media(self, message: Message, timeout: float) -> None:
+        assert self.media
+        try:
+            await self.until(self.media.request(message, timeout))
+        except (RuntimeError, TimeoutError, ConnectionError) as error:
+            raise Refused(503, f"the media process cannot take the call: {error}") from error
+
+    def _spec_defaults(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "call_id": self.facts.call_id,
+            "direction": self.facts.direction,
+            "edge": f"{HOST}:{self.desk.near.transport.port}",
+        }
+
+    async def _finish(self, ending: Ending) -> None:
+        self.mark("ended")
+        fixed = dict(ending.headers)
+        headers = mapping.to_headers(self.attributes, self.attributes_to_headers, fixed)
+        if ending.by == "service" and ending.code:
+            headers.append(("Reason", f'SIP;cause={ending.code};text="{codes.phrase(ending.code)}"'))
+        self._end_far(ending, headers)
+        if self._last_answer:
+            self._last_answer("")
+        if self.media:
+            await self._finish_media(ending)
+        self._log_end(ending)
+        self._summarise(ending)
+        for leg in (self.far, self.near):
+            if leg:
+                leg.close()
+        if self.media:
+            self.media.calls.discard(self.key)
+        await self.desk.closed(self)
+
+    async def _finish_media(self, ending: Ending) -> None:
+        assert self.media
+        if ending.by != "room":
+            if self.active.done():
+                self.media.send(Attributes(self.key, {mapping.CALL_STATUS: "hangup"}))
+            self.media.send(End(self.key, ending.reason))
+            self._end_near(ending)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._ended), LAST_WORD)
+        if not self._ended.done():
+            logger.warning("the media process did not say how the call ended", extra=self.log_fields())
+        self._end_near(ending)
+
+    def _log_end(self, ending: Ending) -> None:
+        extra = {**self.log_fields(), "by": ending.by, "code": self.facts.code}
+        if "answered" in self.facts.times:
+            logger.info("call ended: %s", ending.reason, extra=extra)
+        else:
+            logger.warning("call refused with %d: %s", self.facts.code, ending.reason, extra=extra)
+
+    def _summarise(self, ending: Ending) -> None:
+        quality = self._ended.result().quality if self._ended.done() else {}
+        facts, times = self.facts, self.facts.times
+        answered = times.get("answered")
+        self.ladder.summarise(
+            {
+                "call_id": facts.call_id,
+                "call_id_full": facts.call_id_full,
+                "direction": facts.direction,
+                "from": facts.caller,
+                "to": facts.called,
+                "peer": facts.peer,
+                "trunk_id": facts.trunk_id,
+                "rule_id": facts.rule_id,
+                "room": facts.room,
+                "times": {name: round(moment, 6) for name, moment in times.items()},
+                "duration_s": round(times["ended"] - answered, 3) if answered else 0.0,
+                "code": facts.code,
+                "ended_by": ending.by,
+                "reason": ending.reason,
+                "q850": ending.q850 or (16 if answered else codes.q850(facts.code)),
+                "quality": quality,
+            }
+        )
+
+
+def info_digit(request: Request) -> str | None:
+    """The key pressed, of a SIP INFO; empty for a body that says something else; None for no DTMF at all."""
+    text = request.body.decode(errors="replace")
+    if request.content_type == "application/dtmf":
+        digit = text.strip()[:1].upper()
+    elif request.content_type == "application/dtmf-relay":
+        fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        digit = fields.get("Signal", fields.get("signal", "")).strip()[:2].upper()
+        digit = {"10": "*", "11": "#"}.get(digit, digit[:1])
+    else:
+        return None
+    return digit if digit and digit in "0123456789*#ABCD" else ""
+
+
+def _cause(reason: str) -> int:
+    """The Q.850 cause of a Reason header (RFC 3326); 0 when there is none."""
+    for item in reason.split(","):
+        protocol, _, parameters = item.strip().partition(";")
+        if protocol.strip().upper() == "Q.850":
+            for parameter in parameters.split(";"):
+                name, _, value = parameter.partition("=")
+                if name.strip().lower() == "cause" and value.strip().isdecimal():
+                    return int(value)
+    return 0
+
+
+__all__ = ["ALLOW", "Call", "CallSpec", "Desk", "Ending", "Facts", "Over", "info_digit"]

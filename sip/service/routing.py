@@ -1,0 +1,258 @@
+"""Who may call, and where the call goes: asked of livekit-server over the bus, explained when the answer is no."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import aiohttp
+from google.protobuf.message import Message
+from livekit import api
+from livekit.protocol import room, sip
+
+from sip.match import Explanation, InboundCall, RuleFilter, TrunkFilter, explain, forbidding
+from sip.service import bus_messages as rpc
+from sip.service.bus import BusError
+from sip.service.digest import Credentials
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_REALM = "LiveKit"
+TOKEN_LIFETIME = datetime.timedelta(hours=24)
+LIST_TIMEOUT = 3.0
+"""Seconds for listing trunks and rules; only a refused call waits for it."""
+_Answer = TypeVar("_Answer", bound=Message)
+
+
+class Caller(Protocol):
+    """The client half of the bus."""
+
+    async def call(
+        self, service: str, method: str, request: Message, response_type: type[_Answer], /, *, timeout: float
+    ) -> _Answer: ...
+
+
+class Directory(Protocol):
+    """Trunks and rules, as far as they choose calls."""
+
+    async def filters(self) -> tuple[list[TrunkFilter], list[RuleFilter]]: ...
+
+
+class Refused(Exception):
+    """A call is not taken. `code` is for the caller, `why` for the log (no numbers in it)."""
+
+    def __init__(
+        self, code: int, why: str, phrase: str = "", headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(why)
+        self.code, self.why, self.phrase, self.headers = code, why, phrase, list(headers)
+        self.trunk_id = ""
+
+
+@dataclass(frozen=True)
+class Inbound:
+    """What routing needs to know of an INVITE."""
+
+    lk_call_id: str
+    sip_call_id: str
+    source_ip: str
+    uri: sip.SIPUri
+    from_uri: sip.SIPUri
+    to_uri: sip.SIPUri
+
+    @property
+    def match(self) -> InboundCall:
+        return InboundCall(self.source_ip, self.from_uri.user, self.to_uri.user, self.from_uri.host)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A call that is taken, once `credentials` (if any) were proven."""
+
+    trunk_id: str
+    credentials: Credentials | None
+    dispatch: rpc.EvaluateSIPDispatchRulesResponse | None
+    """None when there is no rule; learnt only after the credentials are proven."""
+
+
+class Routing:
+    """Asks livekit-server."""
+
+    def __init__(self, bus: Caller, directory: Directory) -> None:
+        self._bus, self._directory = bus, directory
+
+    async def route(self, call: Inbound) -> Route:
+        """Trunk, credentials and rule of a call. Raises `Refused`.
+
+        Both questions are asked at once: evaluating rules changes nothing, and the server finds the trunk for each.
+        """
+        described = rpc.SIPCall(
+            lk_call_id=call.lk_call_id,
+            source_ip=call.source_ip,
+            address=call.uri,
+            to=call.to_uri,
+            sip_call_id=call.sip_call_id,
+            **{"from": call.from_uri},
+        )
+        authentication = rpc.GetSIPTrunkAuthenticationRequest(call=described)
+        evaluation = rpc.EvaluateSIPDispatchRulesRequest(
+            call=described,
+            sip_call_id=call.lk_call_id,
+            calling_number=call.from_uri.user,
+            calling_host=call.from_uri.host,
+            called_number=call.to_uri.user,
+            called_host=call.to_uri.host,
+            src_address=call.source_ip,
+        )
+        auth, dispatch = await asyncio.gather(
+            self._ask("GetSIPTrunkAuthentication", authentication, rpc.GetSIPTrunkAuthenticationResponse),
+            self._ask("EvaluateSIPDispatchRules", evaluation, rpc.EvaluateSIPDispatchRulesResponse),
+            return_exceptions=True,
+        )
+        if isinstance(auth, BaseException):
+            raise auth
+        self._check_trunk(auth)
+        if not auth.sip_trunk_id:
+            await self._no_trunk(call)
+        credentials = None
+        if auth.username and auth.password:
+            credentials = Credentials(auth.username, auth.password, auth.realm or DEFAULT_REALM)
+        if isinstance(dispatch, Refused) and dispatch.code != 404:
+            raise dispatch
+        if isinstance(dispatch, BaseException):
+            return Route(auth.sip_trunk_id, credentials, None)
+        return Route(auth.sip_trunk_id, credentials, dispatch)
+
+    async def accept(self, call: Inbound, route: Route) -> rpc.EvaluateSIPDispatchRulesResponse:
+        """The rule that takes the call, asked for only after its credentials were proven. Raises `Refused`."""
+        dispatch = route.dispatch
+        result = dispatch.result if dispatch else rpc.DROP
+        if dispatch and (
+            result == rpc.REQUEST_PIN or (result == rpc.LEGACY_ACCEPT_OR_PIN and dispatch.request_pin)
+        ):
+            why = f"rule {dispatch.sip_dispatch_rule_id} asks for a PIN, which this service does not serve"
+            raise Refused(403, why, "PIN Not Supported")
+        if dispatch and result in (rpc.ACCEPT, rpc.LEGACY_ACCEPT_OR_PIN) and dispatch.room_name:
+            return dispatch
+        explanation = await self._explain(call)
+        if explanation is None or explanation.code == 200:
+            raise Refused(404, "livekit-server found no dispatch rule")
+        raise Refused(explanation.code, str(explanation))
+
+    async def _no_trunk(self, call: Inbound) -> None:
+        """A rule without trunks takes calls that match no trunk; but not past a trunk that forbids this one."""
+        filters = await self._filters()
+        forbidden = forbidding(call.match, filters[0]) if filters else None
+        if forbidden:
+            raise Refused(403, str(forbidden))
+
+    @staticmethod
+    def _check_trunk(auth: rpc.GetSIPTrunkAuthenticationResponse) -> None:
+        if auth.error_code == rpc.SIP_TRUNK_AUTH_ERROR_QUOTA_EXCEEDED:
+            raise Refused(503, "livekit-server says that the quota is used up")
+        if auth.error_code == rpc.SIP_TRUNK_AUTH_ERROR_NO_TRUNK_FOUND:
+            raise Refused(404, "livekit-server found no trunk")
+        if auth.drop:
+            raise Refused(403, "livekit-server wants this call dropped")
+
+    async def _explain(self, call: Inbound) -> Explanation | None:
+        filters = await self._filters()
+        return explain(call.match, *filters) if filters else None
+
+    async def _filters(self) -> tuple[list[TrunkFilter], list[RuleFilter]] | None:
+        try:
+            async with asyncio.timeout(LIST_TIMEOUT):
+                return await self._directory.filters()
+        except (TimeoutError, aiohttp.ClientError, api.ServerError) as error:
+            logger.warning("cannot list trunks and rules", extra={"error": str(error)})
+            return None
+
+    async def _ask(self, method: str, request: Message, answer: type[_Answer]) -> _Answer:
+        try:
+            return await self._bus.call("IOInfo", method, request, answer, timeout=3.0)
+        except BusError as error:
+            if error.code in ("unavailable", "deadline_exceeded", "canceled"):
+                why = f"livekit-server does not answer on the bus ({error.message})"
+                raise Refused(503, why, headers=[("Retry-After", "5")]) from error
+            if "No SIP" in error.message:
+                raise Refused(404, "livekit-server found no dispatch rule") from error
+            raise Refused(500, f"livekit-server refused {method}: {error.code}") from error
+
+
+class LiveKitDirectory:
+    """Trunks and rules by LiveKit's public API."""
+
+    def __init__(self, livekit: api.LiveKitAPI) -> None:
+        self._livekit = livekit
+
+    async def filters(self) -> tuple[list[TrunkFilter], list[RuleFilter]]:
+        """All of them; a refused call asks, so that the answer is never old."""
+        trunks, rules = await asyncio.gather(
+            self._livekit.sip.list_inbound_trunk(sip.ListSIPInboundTrunkRequest()),
+            self._livekit.sip.list_dispatch_rule(sip.ListSIPDispatchRuleRequest()),
+        )
+        return (
+            [
+                TrunkFilter(
+                    item.sip_trunk_id,
+                    item.name,
+                    tuple(item.numbers),
+                    tuple(item.allowed_addresses),
+                    tuple(item.allowed_numbers),
+                )
+                for item in trunks.items
+            ],
+            [
+                RuleFilter(
+                    item.sip_dispatch_rule_id,
+                    item.name,
+                    tuple(item.trunk_ids),
+                    tuple(item.numbers),
+                    tuple(item.inbound_numbers),
+                )
+                for item in rules.items
+            ],
+        )
+
+
+def participant_token(
+    key: str,
+    secret: str,
+    room_name: str,
+    identity: str,
+    name: str,
+    metadata: str,
+    attributes: Mapping[str, str],
+    *,
+    room_preset: str = "",
+    room_config: room.RoomConfiguration | None = None,
+) -> str:
+    """The token with which a SIP participant joins; a room configuration in it dispatches the agent."""
+    token = (
+        api.AccessToken(key, secret)
+        .with_identity(identity)
+        .with_name(name)
+        .with_metadata(metadata)
+        .with_attributes(dict(attributes))
+        .with_kind("sip")
+        .with_ttl(TOKEN_LIFETIME)
+        .with_grants(
+            api.VideoGrants(
+                room_join=True,
+                room=room_name,
+                can_publish=True,
+                can_subscribe=True,
+                can_publish_data=True,
+                can_update_own_metadata=True,
+            )
+        )
+    )
+    if room_preset:
+        token = token.with_room_preset(room_preset)
+    if room_config is not None:
+        token = token.with_room_config(room_config)
+    return token.to_jwt()
