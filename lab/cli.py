@@ -44,11 +44,20 @@ def up(
         bool,
         typer.Option("--speech/--no-speech", help="Local speech servers, or the real providers of .env."),
     ] = True,
+    service: Annotated[
+        bool, typer.Option("--service/--no-service", help="Start the SIP service, or bring your own.")
+    ] = True,
     directory: Annotated[
         Path | None, typer.Option("--dir", help="Logs, records and configuration of the stack.")
     ] = None,
     number: Annotated[
         list[str] | None, typer.Option("--number", help="A number that reaches the agent; may be repeated.")
+    ] = None,
+    speech_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--speech-arg", help="For `python -m lab.speech`, such as --llm-url=http://127.0.0.1:11434/v1."
+        ),
     ] = None,
     api_key: Annotated[str, typer.Option(help="API key; a new one by default.")] = "",
     api_secret: Annotated[
@@ -69,7 +78,9 @@ def up(
         redis_url=redis_url,
         agent=agent,
         speech=speech,
+        service=service,
         numbers=tuple(number or NUMBERS),
+        speech_arguments=tuple(speech_arg or ()),
         api_key=api_key or new_key(),
         api_secret=api_secret or new_secret(),
     )

@@ -2,13 +2,14 @@
 
 `lab.processes.Supervisor` runs this file (`python -I -S guardian.py FD`) and talks to it in JSON lines over a
 socket. Why not start the children directly: a supervisor that is killed with SIGKILL cannot clean up after
-itself. The guardian notices that the socket closed, and ends every process below it: TERM to each group, a
+itself. The guardian notices that the socket closed, and ends every process below it: TERM to each child, a
 grace period, then KILL to every descendant, also to those that left their group (on Linux it adopts orphans).
 Should the guardian itself be killed, the kernel kills its direct children (PR_SET_PDEATHSIG) and the
 supervisor their groups.
 
 Requests: `{"start": name, "argv": […], "env": {…}, "cwd": path, "log": path}`,
-`{"signal": name, "number": int}`.
+`{"signal": name, "number": int}` (KILL reaches the whole group, every other signal its leader, who knows best
+how to end what it started).
 Events: `{"event": "started", "name": …, "pid": …}`, `{"event": "failed", "name": …, "error": …}`,
 `{"event": "exited", "name": …, "code": …}` (a negative code is the signal that ended it).
 
@@ -128,7 +129,7 @@ class Guardian:
     def _signal(self, name: str, number: int) -> None:
         for pid, known in self._names.items():
             if known == name:
-                _signal_group(pid, number)
+                _send_signal(pid, number)
 
     def _reap(self) -> None:
         while True:
@@ -142,7 +143,7 @@ class Guardian:
             if name is not None:
                 # Before it is reaped, while its number cannot name another group: what it left in its group
                 # ends too.
-                _signal_group(found.si_pid, signal.SIGKILL)
+                _send_signal(found.si_pid, signal.SIGKILL)
             _, status = os.waitpid(found.si_pid, 0)
             if name is not None:
                 self._send({"event": "exited", "name": name, "code": os.waitstatus_to_exitcode(status)})
@@ -153,7 +154,7 @@ class Guardian:
 
     def _end_all(self) -> None:
         for pid in self._names:
-            _signal_group(pid, signal.SIGTERM)
+            _send_signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE
         self._reap()
         while self._names and time.monotonic() < deadline:
@@ -162,7 +163,7 @@ class Guardian:
                 os.read(self._wake, 4096)
             self._reap()
         for pid in self._names:
-            _signal_group(pid, signal.SIGKILL)
+            _send_signal(pid, signal.SIGKILL)
         # What left its group was adopted by this process when its parent ended.
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline:
@@ -202,9 +203,12 @@ def _prctl() -> Callable[[int, int], None]:
     return lambda option, value: function(option, value, 0, 0, 0)
 
 
-def _signal_group(pid: int, number: int) -> None:
+def _send_signal(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+        if number == signal.SIGKILL:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
 
 
 def _nothing(*_: object) -> None:

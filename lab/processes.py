@@ -104,7 +104,7 @@ class Process:
             pause = min(pause * 1.6, 0.1)
 
     def signal(self, number: int) -> None:
-        """Send a signal to its whole process group."""
+        """Send it a signal; KILL reaches its whole process group."""
         if not self.exited.done():
             self._supervisor.request({"signal": self.name, "number": int(number)})
 

@@ -10,6 +10,8 @@ from lab import probes
 from lab.stack import parts
 from sip.local import LocalStack
 
+_HEALTH = {parts.SPEECH: "/health"}
+
 
 @dataclass(frozen=True)
 class Health:
@@ -40,7 +42,7 @@ async def _ask(stack: LocalStack, name: str) -> Health:
         elif name == parts.SIP:
             ok = await probes.sip_options(address)
         else:
-            ok = await probes.http_ok(f"http://{address}/")
+            ok = await probes.http_ok(f"http://{address}{_HEALTH.get(name, '/')}")
         problem = "" if ok else "it answers, but not with success"
     except TimeoutError:
         problem = f"no answer within {probes.TRY:g} s"

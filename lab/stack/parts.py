@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from dotenv import dotenv_values
 
 from lab.stack.options import PROJECT, Options
 from lab.stack.ports import HOST
@@ -27,13 +30,7 @@ livekit-server would wait for its last participant, and nobody is left to serve.
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _KEYS = ("DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY")
-_FALLBACKS = (
-    "FALLBACK_DEEPGRAM_BASE_URL",
-    "FALLBACK_OPENAI_BASE_URL",
-    "FALLBACK_OPENAI_API_KEY",
-    "FALLBACK_OPENAI_MODEL",
-    "FALLBACK_CARTESIA_BASE_URL",
-)
+_PERSONA = "agent/personas/receptionist.md"
 
 
 def environment(
@@ -41,11 +38,12 @@ def environment(
 ) -> dict[str, str]:
     """Settings for our own processes, by the names of `.env.example`.
 
-    What is set here wins over a `.env` file.
+    `.env` is read here and not by the parts, so that what the stack sets wins over it, an empty value
+    included: with the local speech servers nothing may be tried at a real provider.
     """
-    env = dict(os.environ)
+    env = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value is not None}
+    env |= os.environ
     if options.speech:
-        # Only loopback is spoken to: no proxy in between.
         for name in _PROXIES:
             env.pop(name, None)
         env |= speech_environment(speech_url)
@@ -57,20 +55,20 @@ def environment(
         "REDIS_URL": redis_url,
         "SIP_HOST": HOST,
         "SIP_PORT": str(options.sip_port),
+        "SIP_DRAIN_TIMEOUT": "0",  # whoever stops the stack wants it to stop: calls get BYE at once
         "AGENT_NAME": options.agent_name,
+        "AGENT_PERSONA": str(PROJECT / (env.get("AGENT_PERSONA") or _PERSONA)),
         "CALL_RECORDS_DIR": str(records),
         **options.environment,
     }
 
 
 def speech_environment(url: str) -> dict[str, str]:
-    """Settings that point the providers' plugins at the local speech servers.
-
-    No real key, no second provider.
-    """
+    """Settings that point the plugins at the local speech servers: no real key, no second provider."""
+    example = (PROJECT / ".env.example").read_text()
     return {
         **dict.fromkeys(_KEYS, "local"),
-        **dict.fromkeys(_FALLBACKS, ""),
+        **dict.fromkeys(re.findall(r"^(FALLBACK_\w+)=", example, re.MULTILINE), ""),
         "DEEPGRAM_BASE_URL": f"{url}/v1/listen",
         "OPENAI_BASE_URL": f"{url}/v1",
         "CARTESIA_BASE_URL": url,
@@ -117,7 +115,7 @@ def sip_service() -> list[str]:
 
 
 def agent() -> list[str]:
-    """The worker, as it runs in production; run in `PROJECT`."""
+    """The worker, as it runs in production."""
     return [sys.executable, str(PROJECT / "agent.py"), "start"]
 
 

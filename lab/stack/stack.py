@@ -21,7 +21,7 @@ from lab import probes
 from lab.processes import Command, PartDied, Process, Supervisor
 from lab.stack import livekit_config, livekit_server, parts
 from lab.stack.events import Event, Listener, silent
-from lab.stack.options import PROJECT, Options
+from lab.stack.options import Options
 from lab.stack.ports import HOST, check_free, free_port
 from lab.stack.provision import Provisioned, provision
 from sip.errors import ServiceError
@@ -293,7 +293,9 @@ class Stack:
         log = self._log(name)
         log.unlink(missing_ok=True)
         process = await self._supervisor.start(
-            Command(name, argv, log, dict(os.environ) if env is None else env, PROJECT, parts.GRACE[name])
+            Command(
+                name, argv, log, dict(os.environ) if env is None else env, self.directory, parts.GRACE[name]
+            )
         )
         found = await process.ready(probe, parts.DEADLINES[name])
         where = address if isinstance(address, str) else address(found)

@@ -155,7 +155,19 @@ async def test_stop_is_gentle_first(tmp_path: Path) -> None:
         await process.ready(lambda: probes.log_has(log, "up"), 10)
         assert await process.stop() == 7
         assert await process.stop() == 7
-    assert last_lines(log, 1) == ["goodbye"]
+    assert last_lines(log) == ["up", "goodbye"]
+
+
+async def test_stop_leaves_children_to_their_parent(tmp_path: Path) -> None:
+    """TERM reaches the process alone, so that it can end its own children in its own order."""
+    log = tmp_path / "a.log"
+    child = "trap 'echo child was told; exit 1' TERM; echo up; while :; do sleep 0.05; done"
+    script = f'sh -c "{child}" & trap "echo done; exit 0" TERM; wait; wait'
+    async with Supervisor() as supervisor:
+        process = await supervisor.start(Command("a", ["sh", "-c", script], log))
+        await process.ready(lambda: probes.log_has(log, "up"), 10)
+        assert await process.stop() == 0
+    assert last_lines(log) == ["up", "done"]
 
 
 async def test_stop_kills_what_ignores_term(tmp_path: Path) -> None:
