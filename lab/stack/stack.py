@@ -164,10 +164,15 @@ class Stack:
     async def _start_redis(self) -> str:
         if self.options.redis_url:
             url = self.options.redis_url
-            async with asyncio.timeout(10):
-                if not await probes.redis_ping(url):
-                    raise ServiceError("the store at REDIS_URL does not answer PING")
-            return url
+            try:
+                if await probes.redis_ping(url):
+                    return url
+                why = "it answers, but not PONG"
+            except (OSError, TimeoutError) as error:
+                why = str(error) or f"no answer within {probes.TRY:g} s"
+            raise ServiceError(
+                "the store at REDIS_URL does not answer PING", why, "Start it, or unset REDIS_URL"
+            )
         data = self.directory / "valkey"
         data.mkdir(parents=True, exist_ok=True)
 
