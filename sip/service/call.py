@@ -341,9 +341,12 @@ class Call:
 
     async def _finish(self, ending: Ending) -> None:
         self.mark("ended")
-        fixed = dict(ending.headers)
-        headers = mapping.to_headers(self.attributes, self.attributes_to_headers, fixed)
-        if ending.by == "service" and ending.code:
+        ours = ending.by == "service"
+        wanted = {} if ours else dict(ending.headers)
+        headers = mapping.to_headers(self.attributes, self.attributes_to_headers, wanted)
+        if ours:
+            headers += ending.headers
+        if ours and ending.code:
             headers.append(("Reason", f'SIP;cause={ending.code};text="{codes.phrase(ending.code)}"'))
         self._end_far(ending, headers)
         if self._last_answer:
@@ -377,7 +380,9 @@ class Call:
         if "answered" in self.facts.times:
             logger.info("call ended: %s", ending.reason, extra=extra)
         else:
-            logger.warning("call refused with %d: %s", self.facts.code, ending.reason, extra=extra)
+            # A challenge is no refusal: the caller comes back with credentials.
+            level = logging.INFO if self.facts.code in (401, 407) else logging.WARNING
+            logger.log(level, "call refused with %d: %s", self.facts.code, ending.reason, extra=extra)
 
     def _summarise(self, ending: Ending) -> None:
         quality = self._ended.result().quality if self._ended.done() else {}

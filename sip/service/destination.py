@@ -15,7 +15,11 @@ from sip.service.digest import Credentials
 from sip.service.messages import quote_name
 from sip.service.peer import Peer, host_text, next_hop
 
-_TRANSPORTS: dict[int, str] = {sip.SIP_TRANSPORT_UDP: "udp", sip.SIP_TRANSPORT_TCP: "tcp", sip.SIP_TRANSPORT_TLS: "tls"}
+_TRANSPORTS: dict[int, str] = {
+    sip.SIP_TRANSPORT_UDP: "udp",
+    sip.SIP_TRANSPORT_TCP: "tcp",
+    sip.SIP_TRANSPORT_TLS: "tls",
+}
 _HOST = re.compile(r"[A-Za-z0-9.\-_]+|\[[0-9A-Fa-f:]+\]")
 _USER = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/]|%[0-9A-Fa-f]{2})+")
 

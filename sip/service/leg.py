@@ -256,6 +256,10 @@ class Invitation:
             self._leg.dialog.remote_tag = response.to_tag
         self._leg.established = True
         self._leg.remote_allow = {method.upper() for method in response.tokens("Allow")}
+        if self._cancelled:
+            # The answer crossed our CANCEL (RFC 3261 15): hang up on it.
+            self.ack()
+            self._leg.bye()
 
     def _drop_fork(self, response: Response) -> None:
         """A second phone answered (13.2.2.4): acknowledge it and hang up on it."""

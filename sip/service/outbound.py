@@ -10,7 +10,7 @@ from livekit.protocol import sip
 
 from sip.service import bus_messages as rpc
 from sip.service import digest, mapping
-from sip.service.call import ALLOW, Call, Desk, Ending, Facts
+from sip.service.call import ALLOW, Call, Desk, Ending, Facts, Over
 from sip.service.control import Attributes, CallSpec, Dial, RoomSpec
 from sip.service.destination import Destination
 from sip.service.dialog import Dialog
@@ -98,7 +98,7 @@ class OutboundCall(Call):
         return near
 
     async def _dial(self, near: ServerTransaction) -> Response:
-        """INVITE the far end, answering its challenges; its 200. Raises `Refused` with its final code."""
+        """INVITE the far end, answering its challenges; its 200. Any other final response ends the call."""
         try:
             peer = await resolve(self._target.peer)
         except OSError as error:
@@ -120,7 +120,8 @@ class OutboundCall(Call):
             challenges += 1
             if not authorization or challenges > CHALLENGES:
                 break
-        raise Refused(final.code, f"the far end answered {final.code} {final.phrase}", final.phrase)
+        self.end(Ending("far", f"answered {final.code} {final.phrase}", final.code, final.phrase))
+        raise Over
 
     async def _responses(self, invitation: Invitation, near: ServerTransaction) -> Response:
         final = None
