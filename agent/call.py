@@ -26,8 +26,8 @@ class Call:
 
     direction: Direction
     room: str
-    identity: str
-    """The far end's participant; empty in the console."""
+    identity: str = field(repr=False)
+    """The far end's participant, often made of his number; empty in the console."""
     caller: str = field(default="", repr=False)
     """Who called: the far end's number, or ours for an outbound call; empty when withheld or unknown."""
     dialled: str = field(default="", repr=False)
@@ -62,11 +62,6 @@ class Call:
             rule_id=found.get("sip.ruleID", ""),
             headers={k.removeprefix(_HEADER): v for k, v in found.items() if k.startswith(_HEADER)},
         )
-
-    @property
-    def record_key(self) -> str:
-        """What names this call's records: the SIP Call-ID, or the room for a call without one."""
-        return self.call_id_full or self.call_id or self.room
 
     @property
     def log_fields(self) -> dict[str, str]:

@@ -39,10 +39,11 @@ from agent.transfer import transfer
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 3.5
+PATIENCE = 3.0
 """Seconds from the end of the caller's turn to the agent's voice before the turn is tried once more."""
-PATIENCE_AGAIN = 2.5
-"""The same for the second try, counted from the end of the recorded "one moment"."""
+PATIENCE_AGAIN = 1.0
+"""Seconds of silence after the recorded "one moment", during which the second try is already under way (1.3 s).
+With the recorded goodbye (2.5 s) a call ends within 5 s of the first sign of failure."""
 UNHEARD_AFTER = 2.0
 """Seconds after the caller fell silent in which a transcript has to come."""
 UNHEARD_SPEECH = 0.7
@@ -81,7 +82,6 @@ class Failsafe:
         self._tries = 0
         self._unheard = 0
         self._ever_heard = False
-        self._alone = False
         self._speech_began = 0.0
         self._heard_at = 0.0
         self._failed = False
@@ -131,11 +131,13 @@ class Failsafe:
             self.fail(kind, f"{type(cause).__name__}: {cause}")
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        if event.new_state in ("thinking", "speaking"):
+            self._disarm_unheard()
         if event.new_state == "thinking":
             self._arm_turn()
         elif event.new_state == "speaking":
             self._disarm_turn()
-            if self._ours is None or self._session.current_speech is not self._ours:
+            if self._ours is None:
                 self._tries = 0
 
     def _on_speech_created(self, event: SpeechCreatedEvent) -> None:
@@ -148,15 +150,14 @@ class Failsafe:
             self._disarm_turn()
             self._disarm_unheard()
             self._speech_began = loop.time()
-            # Over the agent's own speech an "mm-hm" is rightly not transcribed.
-            self._alone = self._session.agent_state != "speaking"
         elif event.old_state == "speaking":
             if self._session.agent_state == "thinking":
                 self._arm_turn()
             if (
                 loop.time() - self._speech_began >= UNHEARD_SPEECH
                 and self._heard_at < self._speech_began
-                and self._alone
+                # Over the agent's own speech an "mm-hm" is rightly not transcribed.
+                and self._session.agent_state != "speaking"
                 and self._session.stt is not None
             ):
                 self._disarm_unheard()
@@ -203,10 +204,16 @@ class Failsafe:
 
     async def _retry(self) -> None:
         await self._interrupt()
-        if not await self._play("moment") or self._failed or ending(self._ctx):
-            return
-        if self._session.user_state != "speaking":  # else his new turn is the second try
-            self._session.generate_reply()
+        if self._failed or ending(self._ctx) or self._session.user_state == "speaking":
+            return  # a new turn of the caller is the second try
+        playing = asyncio.create_task(self._play("moment"))
+        await asyncio.sleep(0)  # first in the queue
+        try:
+            self._session.generate_reply()  # thinks while the recording plays
+        except RuntimeError as error:
+            self.fail("session", repr(error))
+        await playing
+        if self._session.agent_state != "speaking" or self._session.current_speech is None:
             self._arm_turn()
 
     def _on_unheard(self) -> None:

@@ -108,16 +108,13 @@ def follow_caller(session: AgentSession[Any], ctx: JobContext | None = None) -> 
 
 async def play_out(session: AgentSession[Any]) -> None:
     """Wait until nothing is being said any more and its sound has reached the telephone."""
-    spoke = False
     try:
         async with asyncio.timeout(LAST_WORDS_LIMIT):
             while (speech := session.current_speech) is not None:
                 await speech.wait_for_playout()
-                spoke = True
     except TimeoutError:
         logger.warning("last words took longer than %s s", LAST_WORDS_LIMIT)
-    if spoke:
-        await asyncio.sleep(TRANSIT)
+    await asyncio.sleep(TRANSIT)
 
 
 def _ending(ctx: JobContext) -> _Ending:
@@ -126,7 +123,9 @@ def _ending(ctx: JobContext) -> _Ending:
 
 async def _end(ctx: JobContext, session: AgentSession[Any] | None, by: By, reason: str, say: str) -> None:
     try:
-        if session is not None and by != "caller" and ctx.room.isconnected():
+        if session is not None and by == "caller":
+            await _cut_short(session)
+        elif session is not None and ctx.room.isconnected():
             await _last_words(session, say)
         for callback in _ending(ctx).callbacks:
             try:
@@ -149,6 +148,15 @@ async def _last_words(session: AgentSession[Any], say: str) -> None:
         await play_out(session)
     except RuntimeError as error:  # the session was closed meanwhile: nothing is left to be said
         logger.info("no last words", extra={"reason": str(error)})
+
+
+async def _cut_short(session: AgentSession[Any]) -> None:
+    """Nobody listens any more: stop speaking, so that the records say how far it came."""
+    try:
+        async with asyncio.timeout(0.5):
+            await session.interrupt(force=True)
+    except (RuntimeError, TimeoutError) as error:  # closed already, or a provider that does not let go
+        logger.info("speech not cut short", extra={"reason": repr(error)})
 
 
 async def _delete_room(ctx: JobContext) -> None:

@@ -1,17 +1,17 @@
 """Who speaks: a Markdown file with a head in YAML and the instructions as its text.
 
-    ---
-    greeting: Good day, how can I help you?
-    language: en                     # optional
-    voice: f786b574-…                # optional: voice id of the synthesis in use
-    transfer:                        # optional: whom a caller can be put through to
-      front desk: sip:desk@pbx.example
-      kitchen:
-        to: tel:+15550123
-        when: the caller asks about food allergies
-    fallback: front desk             # optional: who takes the call when the agent fails
-    ---
-    You are …
+---
+greeting: Good day, how can I help you?
+language: en                     # optional
+voice: f786b574-…                # optional: voice id of the synthesis in use
+transfer:                        # optional: whom a caller can be put through to
+  front desk: sip:desk@pbx.example
+  kitchen:
+    to: tel:+15550123
+    when: the caller asks about food allergies
+fallback: front desk             # optional: who takes the call when the agent fails
+---
+You are …
 """
 
 from __future__ import annotations
@@ -179,7 +179,9 @@ class _Head:
         if not _NAME.fullmatch(name):
             self.problem(line, f"target name {name!r} has to be up to 40 letters, digits, spaces, - or _")
         elif not _URI.fullmatch(uri):
-            self.problem(line, f"target {name!r} needs an address: sip:user@host, sips:user@host or tel:+number")
+            self.problem(
+                line, f"target {name!r} needs an address: sip:user@host, sips:user@host or tel:+number"
+            )
         else:
             return Target(name, uri, when)
         return None

@@ -88,7 +88,9 @@ def make_stt(settings: Settings, persona: Persona) -> stt.STT:
     ]
     if len(found) == 1:
         return found[0]
-    return stt.FallbackAdapter(found, attempt_timeout=ATTEMPT_TIMEOUT, max_retry_per_stt=0, retry_interval=0.2)
+    return stt.FallbackAdapter(
+        found, attempt_timeout=ATTEMPT_TIMEOUT, max_retry_per_stt=0, retry_interval=0.2
+    )
 
 
 def make_llm(settings: Settings) -> llm.LLM:
@@ -104,7 +106,9 @@ def make_llm(settings: Settings) -> llm.LLM:
     ]
     if len(found) == 1:
         return found[0]
-    return llm.FallbackAdapter(found, attempt_timeout=ATTEMPT_TIMEOUT, max_retry_per_llm=0, retry_interval=0.2)
+    return llm.FallbackAdapter(
+        found, attempt_timeout=ATTEMPT_TIMEOUT, max_retry_per_llm=0, retry_interval=0.2
+    )
 
 
 def make_tts(

@@ -6,7 +6,10 @@
 | who | event | more |
 |---|---|---|
 | system | `call` | direction, room, ids; the caller's and the dialled number |
-| system | `answered`, `error`, `hangup`, `summary`, `transfer` | see the methods |
+| system | `answered` | the far end can hear us |
+| system | `error` | a provider's, with `kind` and whether it is `recoverable` by a further try |
+| system | `failure` | `what` cannot go on, and why: the call is about to be ended or transferred |
+| system | `hangup`, `summary` | `by`, `reason`; the last two lines |
 | caller | `speaking`, `silent` | as the voice activity detector hears it |
 | caller | `heard` | text of one final transcript |
 | caller | `turn` | text of the whole turn, `metrics` (seconds) |
@@ -14,7 +17,7 @@
 | agent | `said` | text as far as it was spoken, `interrupted`, `metrics` (seconds), `started`, `stopped` |
 | agent | `tool` | `name`, `arguments`, `output`, `failed` |
 
-A caller with an empty records directory gets no file; the methods then do nothing.
+Without a records directory nothing is written.
 """
 
 from __future__ import annotations
@@ -55,11 +58,11 @@ class Record:
         self._answered: float | None = None
         self._closed = False
 
-    def open(self, call: Call) -> None:
-        """Name the call; what was written before is kept and comes first."""
+    def open(self, call: Call, key: str) -> None:
+        """Name the call; `key` is its SIP Call-ID, or what else tells it apart. What was written before comes first."""
         if self._directory is not None and self._file is None and not self._closed:
             self._directory.mkdir(parents=True, exist_ok=True)
-            path = self._directory / f"{record_stem(call.record_key)}.conversation.jsonl"
+            path = self._directory / f"{record_stem(key)}.conversation.jsonl"
             self._file = path.open("a", encoding="utf-8")
             self._file.writelines(self._held)
             self._held.clear()
@@ -113,6 +116,7 @@ class Record:
             interruptions=self._counts["interrupted"],
             tools=self._counts["agent.tool"],
             errors=self._counts["system.error"],
+            failures=self._counts["system.failure"],
         )
         self._closed = True
         if self._file is not None:

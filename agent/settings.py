@@ -31,7 +31,9 @@ def _url(schemes: _Schemes, value: str) -> str:
     allowed = {"http": ("http", "https"), "ws": ("ws", "wss", "http", "https")}[schemes]
     parts = urlsplit(value)
     if value and (parts.scheme not in allowed or not parts.hostname):
-        raise ValueError(f"{value!r} is no address; it starts with {'://, '.join(allowed)}:// and names a host")
+        raise ValueError(
+            f"{value!r} is no address; it starts with {'://, '.join(allowed)}:// and names a host"
+        )
     return value.rstrip("/")
 
 
@@ -61,7 +63,7 @@ class Environment(BaseSettings):
     AGENT_HTTP_HOST: str = "127.0.0.1"
     AGENT_HTTP_PORT: int | None = Field(default=None, ge=0, le=65535)
     AGENT_IDLE_PROCESSES: int | None = Field(default=None, ge=1, le=64)
-    AGENT_LOAD_THRESHOLD: float = Field(default=0.9, gt=0, le=1)
+    AGENT_MAX_CALLS: int | None = Field(default=None, ge=1)
     CALL_RECORDS_DIR: Path | None = None
 
     DEEPGRAM_API_KEY: SecretStr = SecretStr("")
@@ -118,8 +120,8 @@ class Settings:
     """None: the framework's choice, 8081 in production and any free port in development."""
     idle_processes: int | None
     """Warm processes that wait for a call; None: one in development, one per core in production."""
-    load_threshold: float
-    """From 0 to 1: above this processor load a worker that already has calls takes no more."""
+    max_calls: int | None
+    """Calls at once that this worker takes; None: eight per core."""
     records_dir: Path | None
     stt: tuple[Provider, ...]
     """Tried in this order; so are the next two."""
@@ -154,7 +156,7 @@ def read_settings(environ: Mapping[str, str] | None = None, *, need_livekit: boo
         http_host=env.AGENT_HTTP_HOST,
         http_port=env.AGENT_HTTP_PORT,
         idle_processes=env.AGENT_IDLE_PROCESSES,
-        load_threshold=env.AGENT_LOAD_THRESHOLD,
+        max_calls=env.AGENT_MAX_CALLS,
         records_dir=env.CALL_RECORDS_DIR,
         stt=_providers(
             Provider(env.DEEPGRAM_BASE_URL, env.DEEPGRAM_API_KEY, env.DEEPGRAM_MODEL),
@@ -198,12 +200,16 @@ def _check(env: Environment, need_livekit: bool) -> tuple[list[str], Persona | N
         ("CARTESIA", env.CARTESIA_API_KEY, env.CARTESIA_BASE_URL, CARTESIA_URL),
     ):
         if base_url == own and not key.get_secret_value():
-            problems.append(f"{name}_API_KEY is not set (or point {name}_BASE_URL at a server that needs none)")
+            problems.append(
+                f"{name}_API_KEY is not set (or point {name}_BASE_URL at a server that needs none)"
+            )
     if not env.AGENT_NAME.strip():
         problems.append("AGENT_NAME is empty; a dispatch rule names the agent by it")
     persona = None
     try:
-        persona = read_persona(env.AGENT_PERSONA)
+        # A worker that was started elsewhere still finds the personas of its own project.
+        ours = Path(__file__).resolve().parents[1] / env.AGENT_PERSONA
+        persona = read_persona(env.AGENT_PERSONA if env.AGENT_PERSONA.exists() else ours)
     except PersonaError as error:
         problems.append(f"AGENT_PERSONA: {error}")
     return problems, persona

@@ -8,14 +8,14 @@ import errno
 import functools
 import logging
 import math
-import os
+import signal
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from livekit import api
-from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, cli
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, JobRequest, cli
 from livekit.agents.utils.hw import get_cpu_monitor
 from livekit.agents.worker import ServerEnvOption
 
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT = 1800
 """Seconds that running calls get to end after TERM."""
+CALLS_PER_CORE = 8
+PRELOAD = ["agent.worker", "anyio._backends._asyncio"]
+"""Imported once and shared by all worker processes; the second is otherwise loaded in the middle of a call."""
 
 
 def prewarm(process: JobProcess) -> None:
@@ -57,27 +60,31 @@ async def answer(ctx: JobContext) -> None:
         await _talk(ctx, settings, record)
     except Exception as error:
         logger.exception("call failed")
-        record.write("system", "error", f"{type(error).__name__}: {error}", kind="call", recoverable=False)
+        record.write("system", "failure", f"{type(error).__name__}: {error}", what="call")
         await play_beside(ctx.room, recording("goodbye"))
         await hangup(ctx=ctx, by="system", reason="internal error")
 
 
 async def _talk(ctx: JobContext, settings: Settings, record: Record) -> None:
     greeting: Greeting = ctx.proc.userdata["greeting"]
+    connecting = asyncio.create_task(ctx.connect())
+    await asyncio.sleep(0)  # let it begin: the room is joined while the session is made
     session = pipeline.make_session(settings, ctx.proc.userdata["vad"], turn_options())
     fallback = settings.persona.fallback
     failsafe = Failsafe(
         session,
         ctx=ctx,
         fallback=fallback.uri if fallback else "",
-        on_failure=lambda what, why: record.write("system", "error", why, kind=what, recoverable=False),
+        on_failure=lambda what, why: record.write("system", "failure", why, what=what),
     )
     record.attach(session)
     failsafe.start(answered=False)
     follow_caller(session, ctx)
     agent = Agent(instructions=settings.persona.instructions, tools=make_tools(settings.persona, ctx))
     # The session publishes its track as soon as somebody is in the room: that is what a SIP service answers on.
-    await session.start(agent, room=ctx.room, room_options=pipeline.room_options())
+    # Without a session host: nobody in a call drives the session from afar, and its events would go to the caller.
+    await session.start(agent, room=ctx.room, room_options=pipeline.room_options(), session_host=False)
+    await connecting
     call = await _caller(ctx, session, record)
     if call is None:
         return
@@ -92,20 +99,30 @@ async def _caller(ctx: JobContext, session: AgentSession[Any], record: Record) -
     """The call, once the far end can hear us; None when it ended before."""
     if ctx.is_fake_job():
         call = Call.of(ctx.job.room.name)
-        record.open(call)
+        record.open(call, ctx.job.id)
+        ctx.add_shutdown_callback(_leave_console)
         return call
     participant = await ctx.wait_for_participant()
     call = Call.of(ctx.room.name, participant.identity, participant.attributes)
     ctx.log_context_fields = call.log_fields
-    record.open(call)
+    record.open(call, call.call_id_full or f"{call.room}-{ctx.job.id}")
     if await wait_until_answered(ctx.room, participant):
         return call
     await hangup(session, ctx=ctx, by="caller", reason="ended before it was answered")
     return None
 
 
+async def _leave_console() -> None:
+    """The console's prompt would go on without a call behind it."""
+    signal.raise_signal(signal.SIGINT)
+
+
 class PhoneServer(AgentServer):
-    """An `AgentServer` that does not start with bad settings, and that says by its exit code when it failed."""
+    """An `AgentServer` that does not start with bad settings, takes calls by their number, and says by its exit
+    code when it failed."""
+
+    max_calls = 16
+    _arriving = 0
 
     async def run(self, *, devmode: bool = False, unregistered: bool = False) -> None:
         """Check all settings, then run. Exits 2 for settings that cannot work, 1 for what fails later."""
@@ -118,27 +135,41 @@ class PhoneServer(AgentServer):
             await super().run(devmode=devmode, unregistered=unregistered)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                _exit(1, "the worker's HTTP port is taken. Set AGENT_HTTP_PORT to another one (0: any free port)")
+                _exit(
+                    1,
+                    "the worker's HTTP port is taken. Set AGENT_HTTP_PORT to another one (0: any free port)",
+                )
             _exit(1, f"the worker failed: {error}")
         except Exception as error:
             logger.exception("worker failed")
             _exit(1, f"the worker failed: {error}")
 
+    async def take(self, request: JobRequest) -> None:
+        """Take the call unless there are too many. The processor's load says little here: other programs make it,
+        too, and a call that is refused rings until its caller gives up."""
+        if len(self.active_jobs) + self._arriving >= self.max_calls:
+            logger.warning("call refused: %s at once", self.max_calls, extra={"room": request.room.name})
+            await request.reject(terminate=False)
+            return
+        self._arriving += 1
+        try:
+            await request.accept()
+        finally:
+            self._arriving -= 1
+
 
 def build_server() -> PhoneServer:
     """The server with our settings; bad ones are reported when it runs."""
     environ = read_environment()
-    try:
+    settings: Settings | None = None
+    with contextlib.suppress(SettingsError):
         settings = read_settings(environ, need_livekit=False)
-    except SettingsError:
-        settings = None
     port = settings.http_port if settings else None
     idle = settings.idle_processes if settings else None
     cores = math.ceil(get_cpu_monitor().cpu_count())
-    hosted = bool(os.environ.get("LIVEKIT_WORKER_TOKEN"))
     options: dict[str, Any] = {}
-    if not hosted:  # LiveKit Cloud brings its own
-        options = {"load_fnc": load, "load_threshold": settings.load_threshold if settings else 0.9}
+    if not environ.get("LIVEKIT_WORKER_TOKEN"):  # on LiveKit Cloud the platform's own hold
+        options = {"load_threshold": math.inf, "load_fnc": load}  # `take` decides
     server = PhoneServer(
         ws_url=environ.get("LIVEKIT_URL"),
         api_key=environ.get("LIVEKIT_API_KEY"),
@@ -149,21 +180,24 @@ def build_server() -> PhoneServer:
         num_idle_processes=idle or ServerEnvOption(dev_default=1, prod_default=max(2, min(cores, 4))),
         setup_fnc=prewarm,
         drain_timeout=DRAIN_TIMEOUT,
-        preload_modules=["agent.worker"],
+        preload_modules=PRELOAD,
         **options,
     )
-    server.rtc_session(answer, agent_name=settings.agent_name if settings else "phone-agent")
+    server.max_calls = (settings.max_calls if settings else None) or CALLS_PER_CORE * cores
+    server.rtc_session(
+        answer, agent_name=settings.agent_name if settings else "phone-agent", on_request=server.take
+    )
     return server
 
 
 def load(server: AgentServer) -> float:
-    """From 0 to 1: the processor's average once there are calls. A worker without one takes the next in any case:
-    what keeps the processor busy is not its doing, and a call refused rings until its caller gives up."""
-    if not server.active_jobs:
-        return 0.0
-    from livekit.agents.worker import _DefaultLoadCalc
+    """What the worker reports, 0 to 1: how many of its calls are taken.
 
-    return _DefaultLoadCalc.get_load(server)
+    livekit-server asks no worker that reports 0.7 or more (its `target_load`), so the framework's own figure, the
+    processor's average, would leave callers ringing whenever something else keeps the machine busy.
+    """
+    calls, most = len(server.active_jobs), cast(PhoneServer, server).max_calls
+    return 1.0 if calls >= most else 0.6 * calls / most
 
 
 def check_settings(environ: Mapping[str, str], *, need_livekit: bool) -> None:
@@ -190,7 +224,9 @@ async def _check_keys(url: str, key: str, secret: str) -> None:
                 await livekit.room.list_rooms(api.ListRoomsRequest(names=["-"]))
         except api.TwirpError as error:
             if error.code == api.TwirpErrorCode.UNAUTHENTICATED:
-                _exit(1, f"{url} refuses LIVEKIT_API_KEY and LIVEKIT_API_SECRET. Take the pair of that server")
+                _exit(
+                    1, f"{url} refuses LIVEKIT_API_KEY and LIVEKIT_API_SECRET. Take the pair of that server"
+                )
         except (OSError, TimeoutError) as error:
             logger.warning("LiveKit does not answer yet", extra={"url": url, "why": repr(error)})
 

@@ -96,7 +96,9 @@ class Providers:
         deltas += [{"content": f"{word} "} for word in text.split()]
         if tool:
             function = {"name": tool["tool"], "arguments": json.dumps(tool.get("arguments", {}))}
-            deltas.append({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
+            deltas.append(
+                {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
+            )
         for delta in deltas:
             await response.write(_chunk([{"index": 0, "delta": delta, "finish_reason": None}]))
         finish = "tool_calls" if tool else "stop"
@@ -115,6 +117,10 @@ class Providers:
             if message.type is not WSMsgType.TEXT or self.tts == "hang":
                 continue
             data = json.loads(message.data)
+            if self.tts == "401":  # a key withdrawn while the socket is open
+                error = {"type": "error", "status_code": 401, "error": "no", "done": True}
+                await socket.send_json({**error, "context_id": data["context_id"]})
+                continue
             if data.get("transcript", "").strip():
                 audio = base64.b64encode(self._tone(data)).decode()
                 context = data["context_id"]
