@@ -1,0 +1,441 @@
+"""One call in a media process: a near leg that baresip carries, a room participant, the bridge between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from baresip import AudioNotActive, BaresipError, CallStats, Event, StackEvent
+from baresip.audio import CallAudio
+from baresip.call import Call, CallState, DigitEvent
+from baresip.ua import UserAgent
+from livekit import rtc
+
+from sip import quality
+from sip.service.bridge import Bridge, Clock
+from sip.service.control import (
+    Active,
+    Answering,
+    CallSpec,
+    Channel,
+    Digits,
+    Ended,
+    Hangup,
+    Joined,
+    Refuse,
+    Strings,
+)
+from sip.service.participant import JoinError, RoomEvents, RoomParticipant
+from sip.service.room_audio import Microphone
+
+logger = logging.getLogger(__name__)
+
+CALL_STATUS = "sip.callStatus"
+JOIN_TIMEOUT = 10.0
+"""Seconds in which a room must be joined."""
+LEAVE_TIMEOUT = 3.0
+AUDIO_TIMEOUT = 2.0
+"""Seconds from the answer to running audio."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds to wait for baresip's last word on a call, which has its statistics."""
+ACK_TIMEOUT = 40.0
+"""A little more than the 32 s after which baresip gives up waiting for the ACK (64 T1, RFC 3261)."""
+NARROWBAND = 8_000
+DTMF_PAUSE = 0.5
+"""Seconds that a `w` stands for among digits."""
+
+_T = TypeVar("_T")
+
+
+class Host(Protocol):
+    """What a call needs of its process."""
+
+    agent: UserAgent
+    channel: Channel
+    clock: Clock
+
+
+class Over(Exception):
+    """The call ended while something waited."""
+
+
+class Refused(Exception):
+    """The call cannot stand: the code for the far end, and why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code} {reason}")
+        self.code, self.reason = code, reason
+
+
+class MediaCall:
+    """One call. `run_inbound` or `run_outbound` carries it to its end, which is `Ended` on the channel."""
+
+    def __init__(self, host: Host, spec: CallSpec) -> None:
+        self._host, self.spec = host, spec
+        self._loop = asyncio.get_running_loop()
+        events = RoomEvents(
+            on_speaker=self._on_speaker,
+            on_silence=self._on_silence,
+            on_caller=self._heard_somebody,
+            on_digit=self._on_room_digit,
+            on_end=self._hang_up,
+            on_end_call=lambda headers: self._hang_up("end_call_rpc", headers),
+        )
+        self.room = RoomParticipant(spec.room, events, dict(spec.remote_headers))
+        self._near: Call | None = None
+        self._invited: asyncio.Future[Call] = self._loop.create_future()
+        self._established: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._over: asyncio.Future[str] = self._loop.create_future()
+        self._heard: asyncio.Future[None] = self._loop.create_future()
+        self._microphone: asyncio.Task[Microphone] | None = None
+        self._bridge: Bridge | None = None
+        self._tracks: dict[str, rtc.RemoteAudioTrack] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._digits: asyncio.Queue[str] = asyncio.Queue(maxsize=64)
+        self._active_at = 0.0
+        self._media_since = 0.0
+        self._held = False
+
+    @property
+    def key(self) -> str:
+        """The call's name on the control channel and on the near leg."""
+        return self.spec.key
+
+    async def run_inbound(self) -> None:
+        """From `Expect` to `Ended`; raises nothing."""
+        await self._run(self._answer())
+
+    async def run_outbound(self, acknowledge: Callable[[str], None]) -> None:
+        """From `Dial` to `Ended`; `acknowledge` hears "" once the room is joined, or why it is not."""
+        await self._run(self._dial(acknowledge))
+
+    # What the edge says.
+
+    def invite(self, near: Call) -> bool:
+        """The near leg's INVITE; False when the call has one already or is over."""
+        if self._invited.done() or self._over.done():
+            return False
+        self._attach(near)
+        self._invited.set_result(near)
+        return True
+
+    def end(self, reason: str) -> None:
+        """The call is over; only the first reason counts."""
+        if not self._over.done():
+            self._over.set_result(reason)
+
+    def set_attributes(self, values: Strings, remote_headers: Strings) -> None:
+        """What the edge learned of the far end."""
+        if remote_headers:
+            self.room.remote_headers = dict(remote_headers)
+        if values:
+            self._spawn(self.room.set_attributes(values))
+
+    def press(self, digits: str) -> None:
+        """The far end pressed these keys."""
+        for digit in digits:
+            self._spawn(self.room.press(digit))
+
+    def ring_caller(self, on: bool) -> None:
+        """Ring-back towards the caller, who is being transferred."""
+        if self._bridge is not None:
+            self._bridge.ring_caller(on)
+
+    def hold(self, on: bool) -> None:
+        """No media timeout while the far end holds the call."""
+        self._held = on
+
+    def check(self, now: float) -> None:
+        """Called once a second with `time.monotonic()`: is there still media, and time left?"""
+        if not self._active_at or self._over.done():
+            return
+        if self.spec.max_call_duration and now - self._active_at >= self.spec.max_call_duration:
+            self._hang_up("max_call_duration")
+        elif self._is_silent(now):
+            self._hang_up("media_timeout")
+
+    # The course of a call.
+
+    async def _run(self, course: Coroutine[Any, Any, None]) -> None:
+        try:
+            await course
+        except Over:
+            pass
+        except Refused as refused:
+            await self._refuse(refused)
+        except (BaresipError, JoinError, ConnectionError, RuntimeError, TimeoutError) as error:
+            self._hang_up(f"error: {str(error) or type(error).__name__}")
+        except Exception:
+            # One call's fault must end that call and no other.
+            logger.exception("a call failed", extra={"call_id": self.spec.call_id})
+            self._hang_up("error: internal error")
+        await self._finish(await self._over)
+
+    async def _answer(self) -> None:
+        ringing = asyncio.timeout(self.spec.ringing_timeout or None)
+        try:
+            async with ringing:
+                await self._join()
+                near = await self._until(self._invited)
+                await self._until(self._heard)
+        except TimeoutError as error:
+            raise Refused(486, "nobody in the room can be heard") from error
+        await self._until(self._host.channel.request(Answering(self.key, self.room.attributes)))
+        await near.answer(video=True)  # without it a re-INVITE follows the ACK
+        await self._until(asyncio.wait_for(self._established, ACK_TIMEOUT))
+        await self._activate(near)
+        await self._over
+
+    async def _dial(self, acknowledge: Callable[[str], None]) -> None:
+        try:
+            await self._join()
+        except Refused as refused:
+            acknowledge(refused.reason)
+            self.end(refused.reason)
+            raise Over from refused
+        acknowledge("")
+        near = await self._host.agent.dial(f"sip:{self.key}@{self.spec.edge}")
+        self._attach(near)
+        # How long it may ring is the edge's business: it knows what the far end says.
+        await self._until(self._established)
+        await self._activate(near)
+        await self._over
+
+    async def _join(self) -> None:
+        try:
+            await self._until(self.room.join(JOIN_TIMEOUT))
+        except (JoinError, TimeoutError) as error:
+            raise Refused(503, f"the room cannot be joined: {str(error) or 'no answer'}") from error
+        if self.room.hears_another_caller:
+            self._heard_somebody()
+        self._host.channel.send(Joined(self.key, self.room.sid))
+        self._microphone = self._spawn(self.room.publish(NARROWBAND))
+
+    async def _activate(self, near: Call) -> None:
+        assert self._microphone
+        rate = await self._until(self._rate(near))
+        await self._open_bridge(near, rate)
+        self._spawn(self._send_digits(near))
+        if self.spec.dtmf:
+            await self._until(self._automate(near))
+        self._active_at = self._media_since = time.monotonic()
+        await self._until(self.room.set_attributes({CALL_STATUS: "active"}))
+        self._host.channel.send(Active(self.key))
+
+    async def _automate(self, near: Call) -> None:
+        """Send the digits of an outbound call's `dtmf`."""
+        await self.room.set_attributes({CALL_STATUS: "automation"})
+        for character in self.spec.dtmf:
+            if character in "wW":
+                await asyncio.sleep(DTMF_PAUSE)
+            else:
+                await near.send_dtmf(character)
+
+    async def _open_bridge(self, near: Call, rate: int) -> None:
+        """Join call and room; the microphone is published afresh when the codec has another rate."""
+        assert self._microphone
+        microphone = await self._until(asyncio.shield(self._microphone))
+        if microphone.rate != rate:
+            self._microphone = self._spawn(self.room.publish(rate))
+            microphone = await self._until(asyncio.shield(self._microphone))
+        if self._bridge is not None:
+            self._bridge.close()
+        # Two objects, one a thread: each remembers which of the call's streams it is bound to.
+        bridge = self._bridge = Bridge(
+            self._host.clock, CallAudio(near.handle), CallAudio(near.handle), microphone, rate
+        )
+        bridge.uplink.on_restart = self._on_restart
+        for track in self._tracks.values():
+            bridge.add(track)
+
+    async def _rate(self, near: Call) -> int:
+        """The codec's sample rate, once audio runs. baresip has no event for that, so it is asked."""
+        async with asyncio.timeout(AUDIO_TIMEOUT):
+            while True:
+                with contextlib.suppress(AudioNotActive):
+                    if rate := near.audio.info().rx_sample_rate:
+                        return rate
+                await asyncio.sleep(0.002)
+
+    async def _refuse(self, refused: Refused) -> None:
+        try:
+            await self._host.channel.request(Refuse(self.key, refused.code, refused.reason))
+        except (ConnectionError, RuntimeError, TimeoutError):
+            logger.warning("the edge does not hear a refusal", extra={"call_id": self.spec.call_id})
+        self.end(f"refused: {refused.code} {refused.reason}")
+
+    def _hang_up(self, reason: str, headers: Strings | None = None) -> None:
+        """The room's side, or a limit, ends the call: the edge is told first, so that it can say so."""
+        if not self._over.done():
+            self._spawn(self._hang_up_now(reason, headers or {}))
+
+    async def _hang_up_now(self, reason: str, headers: Strings) -> None:
+        try:
+            await self._host.channel.request(Hangup(self.key, reason, headers, self.room.attributes))
+        except (ConnectionError, RuntimeError, TimeoutError):
+            logger.warning("the edge does not hear a hang-up", extra={"call_id": self.spec.call_id})
+        self.end(reason)
+
+    async def _finish(self, reason: str) -> None:
+        """Free everything, both sides at the same time, then say so."""
+        if self._bridge is not None:
+            self._bridge.close()
+        for task in [*self._tasks]:
+            task.cancel()
+        ended = time.monotonic()
+        await asyncio.gather(self._close_near(), self._leave())
+        self._host.channel.send(Ended(self.key, reason, self._measured(ended)))
+
+    async def _close_near(self) -> None:
+        if self._near is None:
+            return
+        if self._near.state is not CallState.CLOSED:
+            with contextlib.suppress(BaresipError):
+                await self._near.hangup()
+            await asyncio.wait({self._closed}, timeout=CLOSE_TIMEOUT)
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT):
+                await self.room.leave()
+        except TimeoutError:
+            logger.warning("a room was not left in time", extra={"call_id": self.spec.call_id})
+
+    def _measured(self, ended: float) -> dict[str, Any]:
+        stats = self._near.final_stats if self._near else None
+        if stats is None or not self._active_at:
+            return {}
+        rate = self._bridge.rate if self._bridge else NARROWBAND
+        return measured(stats, "G722" if rate > NARROWBAND else "G711") | {
+            "duration_s": round(ended - self._active_at, 3)
+        }
+
+    # What baresip and the room say.
+
+    def _attach(self, near: Call) -> None:
+        self._near = near
+        near.on(self._on_near_event)
+        near.on_dtmf(self._on_far_digit)
+
+    def _on_near_event(self, event: StackEvent) -> None:
+        if event.event is Event.CALL_ESTABLISHED:
+            if not self._established.done():
+                self._established.set_result(None)
+        elif event.event is Event.CALL_RINGING:
+            if self.spec.play_dialtone and self.spec.direction == "outbound":
+                self._spawn(self._ring_room())
+        elif event.event is Event.CALL_CLOSED:
+            if not self._closed.done():
+                self._closed.set_result(None)
+            self.end("hung up" if self._established.done() else event.text or "cancelled")
+
+    async def _ring_room(self) -> None:
+        """Ring-back into the room until the far end answers."""
+        if self._near is None or self._established.done():
+            return
+        await self._open_bridge(self._near, NARROWBAND)
+        if self._bridge is not None and not self._established.done():
+            self._bridge.ring_room(True)
+
+    def _on_far_digit(self, event: DigitEvent) -> None:
+        self.press(event.digit)
+        self._host.channel.send(Digits(self.key, event.digit))
+
+    def _on_room_digit(self, digit: str) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            self._digits.put_nowait(digit)
+
+    async def _send_digits(self, near: Call) -> None:
+        while True:
+            digit = await self._digits.get()
+            try:
+                await near.send_dtmf(digit)
+            except BaresipError as error:
+                logger.warning(
+                    "a digit was not sent", extra={"call_id": self.spec.call_id, "error": str(error)}
+                )
+
+    def _on_speaker(self, track: rtc.RemoteAudioTrack) -> None:
+        self._tracks[track.sid] = track
+        if self._bridge is not None:
+            self._bridge.add(track)
+        self._heard_somebody()
+
+    def _on_silence(self, sid: str) -> None:
+        self._tracks.pop(sid, None)
+        if self._bridge is not None:
+            self._bridge.remove(sid)
+
+    def _heard_somebody(self) -> None:
+        if not self._heard.done():
+            self._heard.set_result(None)
+
+    def _on_restart(self) -> None:
+        """Called on the clock's thread."""
+        self._loop.call_soon_threadsafe(self._renegotiated)
+
+    def _renegotiated(self) -> None:
+        """The near leg's media is new: after a hold nothing changes, after another codec the rate may."""
+        if self._near is not None and self._bridge is not None and not self._over.done():
+            self._spawn(self._follow_codec(self._near, self._bridge))
+
+    async def _follow_codec(self, near: Call, bridge: Bridge) -> None:
+        with contextlib.suppress(TimeoutError, Over):
+            rate = await self._rate(near)
+            if rate != bridge.rate:
+                await self._open_bridge(near, rate)
+
+    def _is_silent(self, now: float) -> bool:
+        if self._held or self._bridge is None or (self._near is not None and self._near.remote_on_hold):
+            self._media_since = now  # the time starts again when the far end comes back
+            return False
+        heard = self._bridge.uplink.heard_at
+        limit = self.spec.media_timeout_initial if heard is None else self.spec.media_timeout
+        return bool(limit) and now - max(heard or 0.0, self._media_since) >= limit
+
+    # Helpers.
+
+    async def _until(self, work: Awaitable[_T]) -> _T:
+        """The outcome of `work`. Raises `Over` if the call ends first."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            if self._over.done():
+                raise Over
+            return task.result()
+        finally:
+            if task is not work and not task.done():
+                task.cancel()
+
+    def _spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+        return task
+
+    def _reap(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.warning("a call's task failed", extra={"call_id": self.spec.call_id, "error": repr(error)})
+
+
+def measured(stats: CallStats, codec: str) -> dict[str, Any]:
+    """What `Ended` tells of the RTP received."""
+    total = stats.rx_packets + stats.rx_lost
+    loss_pct = 100 * max(0, stats.rx_lost) / total if total else 0.0
+    rating = quality.assess(codec, loss_pct, stats.rx_jitter_ms, stats.rtt_ms)
+    return {
+        "codec": codec,
+        "packets": stats.rx_packets,
+        "lost": stats.rx_lost,
+        "loss_pct": round(loss_pct, 3),
+        "jitter_ms": round(stats.rx_jitter_ms, 2),
+        "rtt_ms": round(stats.rtt_ms, 2),
+        "r": round(rating.r, 1),
+        "mos": round(rating.mos, 2),
+    }
