@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from .slots import find_day, find_guests, find_name, find_nights, find_time, say_number
 
 _WANTED = re.compile(
-    r"\b(book|booking|reserve|reservation|table for|a table|(?:need|want|like|get) a room)\b",
+    r"\b(book|booking|reserve|reservation|table for|a table|(?:need|want|like|get) a (?:\w+ )?room"
+    r"|rooms? (?:free|available)|(?:free|available) rooms?)\b",
     re.IGNORECASE,
 )
 _ROOM = re.compile(r"\b(room|rooms|nights?|stay|overnight|single|double|bed)\b", re.IGNORECASE)
@@ -58,7 +59,8 @@ class Booking:
             day = "tonight" if kind == "table" else "today"
         time = find_time(text, asked == "time") if kind != "room" else ""
         nights = find_nights(text, asked == "nights") if kind == "room" else 0
-        guests = find_guests(text, asked == "guests")
+        # "At nine" is no number of guests.
+        guests = find_guests(text, asked == "guests" and not find_time(text))
         name = find_name(text, asked == "name")
         room = next((size for size in ("single", "double") if size in text.lower()), self.room)
         return replace(

@@ -132,8 +132,12 @@ class Stream:
         self._received_s += seconds
         if await self._faulty(seconds * 1000):
             return True
-        for event in self._listener.push(self._resampler(pcm)):
-            self._on(event)
+        events = self._listener.push(self._resampler(pcm))
+        paused = any(isinstance(event, Heard) and event.paused for event in events)
+        for event in events:
+            # A pause in the same 50 ms decodes all that the partial would.
+            if not (paused and isinstance(event, Heard) and not event.paused):
+                self._on(event)
         self._watch_utterance()
         return False
 

@@ -14,6 +14,7 @@ from .knowledge import Knowledge
 from .slots import DAYS, find_digits, find_name, say_digits, say_number
 from .tools import Tools
 
+_SHORTEST_NUMBER = 4
 _MORE = "Is there anything else I can do for you?"
 
 
@@ -25,6 +26,8 @@ class State:
     booked: Booking | None = None
     confirming: bool = False
     number: tuple[str, ...] = ()
+    number_open: bool = False
+    """Only the first digits of a number were said so far."""
     confirming_number: bool = False
     name: str = ""
     offered_transfer: bool = False
@@ -53,7 +56,7 @@ class Dialogue:
 
     def after_tool(self, result: str, spoken: str) -> Reply:
         """What is said once a tool has run."""
-        if re.search(r"goodbye|end", result, re.IGNORECASE):
+        if re.search(r"\bgoodbye\b|\bends?\b", result, re.IGNORECASE):
             return Reply("" if "oodbye" in spoken else "Thank you for calling. Goodbye.")
         if re.search(r"nobody|not answer|no answer|fail|error|unavailable|busy|sorry", result, re.IGNORECASE):
             return Reply("I am sorry, nobody can take your call right now. What else can I do for you?")
@@ -97,7 +100,7 @@ class Dialogue:
         """Ask the open question once more."""
         state = self._state
         if state.confirming and state.booking is not None:
-            return "Is that right?"
+            return "Shall I book it?"
         if state.booking is not None and state.booking.missing():
             return state.booking.question()
         return "How can I help you?"
@@ -163,11 +166,18 @@ class Dialogue:
             if phrases.YES.match(text):
                 return f"Thank you, I have noted your number. {self._next()}"
         groups = find_digits(text)
-        count = sum(len(group) for group in groups)
         told = phrases.NUMBER.search(text) is not None
-        if count < (4 if told else 7) or bookings.wanted(text):
+        if state.number_open and groups:
+            groups, told = [*state.number, *groups], True
+        count = sum(len(group) for group in groups)
+        if count < (2 if told else 7) or bookings.wanted(text):
             return ""
-        self._state = replace(self._state, number=tuple(groups), confirming_number=True)
+        whole = count >= _SHORTEST_NUMBER
+        self._state = replace(
+            self._state, number=tuple(groups), confirming_number=whole, number_open=not whole
+        )
+        if not whole:
+            return f"{say_digits(groups).capitalize()}. Please go on."
         return f"I have your number as {say_digits(groups)}. Is that right?"
 
     # Reservations
@@ -191,12 +201,11 @@ class Dialogue:
 
     def _only_asks(self, text: str) -> bool:
         """A question about the house that happens to speak of a table or a room ("How much is a room?")."""
-        return (
-            re.match(
-                r"\W*(?:how much|how late|what|when|where|do you|is there|are there)\b", text, re.IGNORECASE
-            )
-            is not None
-        )
+        if re.match(r"\W*(?:how much|how late|what|when|where)\b", text, re.IGNORECASE):
+            return True
+        told = Booking().hear(text)
+        asks = re.match(r"\W*(?:do you|is there|are there|have you)\b", text, re.IGNORECASE)
+        return asks is not None and not (told.day or told.time or told.guests or told.nights)
 
     def _unchanged(self, text: str) -> str:
         """The caller said nothing that the open booking needs."""
@@ -216,7 +225,7 @@ class Dialogue:
         return f"I am sorry, I did not understand that. {state.booking.question()}"
 
     def _booked_so_far(self, booking: Booking, text: str) -> str:
-        first = self._state.booking is None
+        before = self._state.booking
         booking = booking.hear(text)
         if not booking.kind:
             booking = self._only_kind(booking)
@@ -233,7 +242,7 @@ class Dialogue:
             return f"So, {booking.spoken()}. Is that right?"
         if missing == "kind":
             return booking.question()
-        return f"{self._heard(booking, first)} {booking.question()}".strip()
+        return f"{self._heard(booking, before)} {booking.question()}"
 
     def _only_kind(self, booking: Booking) -> Booking:
         """Where a persona knows only tables or only rooms, nobody is asked which."""
@@ -242,12 +251,12 @@ class Dialogue:
             return booking if table else replace(booking, kind="table")
         return replace(booking, kind="table" if table else "room")
 
-    def _heard(self, booking: Booking, first: bool) -> str:
+    @staticmethod
+    def _heard(booking: Booking, before: Booking | None) -> str:
         """Read back what is new, so that the caller hears what was understood."""
-        before = self._state.booking if not first else None
         old = before or Booking()
         parts: list[str] = []
-        if first:
+        if before is None:
             parts.append(f"a {booking.room} room" if booking.room else f"a {booking.kind}")
         if booking.guests and booking.guests != old.guests:
             parts.append(f"for {say_number(booking.guests)}")
@@ -260,7 +269,7 @@ class Dialogue:
         if not parts:
             return "Thank you."
         sentence = " ".join(parts)
-        return f"Certainly, {sentence}." if first else f"{sentence[0].upper()}{sentence[1:]}."
+        return f"Certainly, {sentence}." if before is None else f"{sentence[0].upper()}{sentence[1:]}."
 
     def _next(self) -> str:
         return self._again() if self._state.booking is not None else _MORE

@@ -16,7 +16,8 @@ _ORDERS = re.compile(
 )
 
 _CONCEPTS: dict[str, str] = {
-    "open": "open opening opens hours hour close closes closed closing shut until",
+    "open": "open opening opens close closes closed closing shut",
+    "time": "hour hours until",
     "checkin": "checkin arrive arrival",
     "checkout": "checkout leave departure",
     "price": "price prices cost costs rate rates charge fee euro euros dollar dollars pounds cheap expensive",
@@ -80,7 +81,8 @@ class Knowledge:
     @staticmethod
     def _score(asked: frozenset[str], known: frozenset[str]) -> float:
         shared = asked & known
-        return sum(1.5 if term.startswith("=") else 1.0 for term in shared)
+        # That a time is asked for says little about of what.
+        return sum(0.4 if term == "=time" else 1.5 if term.startswith("=") else 1.0 for term in shared)
 
 
 def read_knowledge(instructions: str) -> Knowledge:
@@ -115,6 +117,7 @@ def terms(text: str) -> frozenset[str]:
     plain = re.sub(r"\bwi-?\s?fi\b", "wifi", plain)
     plain = re.sub(r"\bhow much\b", "price", plain)
     plain = re.sub(r"\b(when|what time|how late|how early|until when)\b", "hours", plain)
+    plain = re.sub(r"\bfrom \w+ (to|until|till) \w+\b", r"hours \g<0>", plain)
     found: set[str] = set()
     for word in re.findall(r"[a-z]+", plain.replace("'", "")):
         concept = _CONCEPT_OF.get(word)

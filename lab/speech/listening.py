@@ -1,8 +1,9 @@
 """Where speech starts and ends in a call's audio. No I/O: audio in, events out.
 
 Two measures of quiet, both from 32 ms chunks. *Hushed*: the level is far below the loudest of this segment,
-or the detector doubts; it comes about 60 ms before the second and is enough to decode on suspicion. *Silent*:
-the detector says there is no speech; after the end-pointing time of it the segment is over.
+or down at the noise of the line, or the detector doubts; it comes about 60 ms before the second and is enough
+to decode on suspicion. *Silent*: the detector says there is no speech. After the end-pointing time of silence,
+or a little more of hush, the segment is over.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ HUSH_DB = 30.0
 """A chunk this far below the loudest of its segment is a pause or its beginning."""
 SHORTEST_ENDPOINT_S = 0.1
 """The shortest end-pointing that is heeded: three chunks. Stops inside words ("fif-ty") last up to 90 ms."""
-_HUSHED_CHUNKS = 3
+_HUSHED_CHUNKS = 2
+_OVER_NOISE_DB = 3.0
+_ABOVE_NOISE_DB = 12.0
+_NOT_SPEECH = 0.15
+_NOISE_PACE = 0.2
 _START_CHUNKS = 2
 _LEAD_CHUNKS = 10
-_DOUBT_S = 0.3
+_DOUBT_S = 0.1
 _LONG_S = 6.0
 _LONGEST_S = 9.4
 
@@ -86,6 +91,7 @@ class Listener:
         self._silent_run = 0
         self._hushed_run = 0
         self._loudest = -100.0
+        self._noise = -100.0
         self._next_partial = 0.0
         self._doubted = False
 
@@ -133,7 +139,8 @@ class Listener:
         self._chunks.append(chunk)
         level = level_db(chunk)
         self._loudest = max(self._loudest, level)
-        hushed = probability < VOICED or level < self._loudest - HUSH_DB
+        noise = min(self._noise + _OVER_NOISE_DB, self._loudest - _ABOVE_NOISE_DB)
+        hushed = probability < VOICED or level < max(self._loudest - HUSH_DB, noise)
         if not hushed:
             self._voiced = self._time
             self._doubted = False
@@ -144,6 +151,8 @@ class Listener:
     def _wait(self, chunk: NDArray[np.int16], probability: float, events: list[Event]) -> None:
         self._lead.append(chunk)
         self._voiced_run = self._voiced_run + 1 if probability >= VOICED else 0
+        if probability < _NOT_SPEECH:
+            self._noise += _NOISE_PACE * (level_db(chunk) - self._noise)
         if self._voiced_run < _START_CHUNKS:
             return
         events.append(SpeechStarted(self._time - self._voiced_run * CHUNK_S))

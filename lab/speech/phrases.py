@@ -52,7 +52,7 @@ NO = _any(r"^\W*(?:no|nope|nah|not (?:right|correct|quite|really|yet|at all)|wro
 GREETING = _any(
     r"^\W*(?:hello|hi|hey|good (?:morning|afternoon|evening|day)|greetings)\b[\s,.!]*(?:there)?\W*"
 )
-HOW_ARE_YOU = _any(r"\bhow (?:are|do) you (?:doing|do|feeling|today)?|\bhow's it going|\bhow is it going")
+HOW_ARE_YOU = _any(r"\bhow are you\b|\bhow do you do\b|\bhow(?:'s| is) it going\b")
 WHO = _any(
     r"\b(?:who are you|who am i (?:speaking|talking)|who is this|what(?:'s| is) your name|what are you)\b"
 )

@@ -124,11 +124,23 @@ class Recognizer:
         tokens: list[int] = [t for t in result.sequences_ids[0] if t < _END_OF_TEXT]
         text = _SOUND_EFFECT.sub(" ", str(self._tokenizer.decode(tokens)))
         text = " ".join(text.split())
-        if gate and (silence > NO_SPEECH or not any(c.isalnum() for c in text) or _loops(text)):
+        once = without_loop(text.split())
+        if gate and (silence > NO_SPEECH or not any(c.isalnum() for c in text) or _loops(" ".join(once))):
             return Transcript("", (), silence)
         frames = min(_FRAMES, len(pcm) // 160)
+        tokens = self._first_words(tokens, len(once))
         aligned = self._model.align(encoded, [_START_OF_TRANSCRIPT], [tokens], frames)[0]
-        return Transcript(text, _trimmed(self._words(tokens, aligned, len(pcm) / RATE), pcm), silence)
+        words = self._words(tokens, aligned, len(pcm) / RATE)
+        return Transcript(" ".join(once), _trimmed(words, pcm), silence)
+
+    def _first_words(self, tokens: list[int], count: int) -> list[int]:
+        """The tokens of the first `count` words."""
+        seen = 0
+        for index, token in enumerate(tokens):
+            seen += str(self._tokenizer.decode([token])).startswith(" ")
+            if seen > count:
+                return tokens[:index]
+        return tokens
 
     def _words(self, tokens: list[int], aligned: Any, length: float) -> tuple[Word, ...]:
         """A token starts where the path through the decoder's cross attention first meets it."""
@@ -226,11 +238,27 @@ def _pause(probabilities: NDArray[np.float32], first: int, last: int) -> int:
 
 
 def _most_tokens(samples: int) -> int:
-    """Limit of the decoder: nobody says more than 8 tokens a second, so a loop ends early.
+    """Limit of the decoder: nobody says more than 7 tokens a second, so a loop ends early.
 
     CTranslate2 counts half of `max_length` for the words.
     """
-    return min(448, 2 * (16 + int(8 * samples / RATE)))
+    return min(448, 2 * (10 + int(7 * samples / RATE)))
+
+
+def without_loop(words: list[str]) -> list[str]:
+    """What was said before the decoder began to repeat itself to the end.
+
+    A short piece has to come four times ("five five five" is a number, "bye, bye" a farewell), a longer one
+    twice.
+    """
+    for period in range(1, len(words) // 2 + 1):
+        piece = words[:period]
+        repeats = len(words) / period
+        if repeats < (4 if period < 3 else 2):
+            continue
+        if all(word == piece[index % period] for index, word in enumerate(words)):
+            return piece
+    return words
 
 
 def _loops(text: str) -> bool:

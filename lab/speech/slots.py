@@ -136,8 +136,8 @@ def find_guests(text: str, expected: bool = False) -> int:
         bare = re.search(rf"\b({_NUMBER})\b(?!\s?[:.]\d)", text, re.IGNORECASE)
         if bare:
             return number(bare.group(1))
-        # "Four." and "Two." are also heard as these.
-        alone = re.fullmatch(r"\W*(for|fore|to|too)\W*", text, re.IGNORECASE)
+        # "Four." and "Two people." are also heard as these.
+        alone = re.fullmatch(r"\W*(for|fore|to|too)(?: people| persons| of us)?\W*", text, re.IGNORECASE)
         if alone:
             return 4 if alone.group(1).lower().startswith("fo") else 2
     return 0

@@ -26,7 +26,9 @@ DURATIONS = "/Clip_output_0"
 LONG_SENTENCE = 60
 """A first sentence of more characters than this is cut after its first clause, so that sound comes early."""
 _AUDIBLE = 10 ** (-45 / 20)
-_KEPT_LEAD = MODEL_RATE // 50
+_KEPT_LEAD_S = 0.02
+_KEPT_PAUSE_S = 0.12
+"""Silence before the first phrase, and before each later one (the model ends phrases with 0.2 s as well)."""
 _CLAUSE_END = re.compile(r"(?<=[,;:—])\s+")
 _SEED = 0
 
@@ -99,13 +101,15 @@ class Synthesizer:
     ) -> Iterator[Phrase]:
         """`stream`, with the words of each phrase and when they are spoken."""
         rng = np.random.default_rng(_SEED)
+        kept = _KEPT_LEAD_S
         for phrase in split_phrases(self._model.split_sentences(text)):
-            spoken = self._speak(phrase, rate, voice_named(voice), pace, rng)
+            spoken = self._speak(phrase, rate, voice_named(voice), pace, rng, kept)
             if spoken is not None:
                 yield spoken
+                kept = _KEPT_PAUSE_S
 
     def _speak(
-        self, text: str, rate: int, voice: Voice, pace: float, rng: np.random.Generator
+        self, text: str, rate: int, voice: Voice, pace: float, rng: np.random.Generator, kept_s: float
     ) -> Phrase | None:
         from hibari import dsp
 
@@ -137,7 +141,7 @@ class Synthesizer:
         if not audio:
             return None
         wave = np.concatenate(audio)
-        lead = _lead_in(wave)
+        lead = _lead_in(wave, int(kept_s * MODEL_RATE))
         spans = [(max(0.0, start - lead / MODEL_RATE), end - lead / MODEL_RATE) for start, end in spans]
         pcm = _resample(wave[lead:], MODEL_RATE * voice.formants, rate)
         words = _words(text.split(), groups, spans, 1 / voice.formants)
@@ -156,10 +160,10 @@ class Synthesizer:
         return counts
 
 
-def _lead_in(wave: NDArray[np.float32]) -> int:
+def _lead_in(wave: NDArray[np.float32], kept: int) -> int:
     """Samples of silence to leave out at the start: the model begins each phrase with 0.3 s of it."""
     audible = np.flatnonzero(np.abs(wave) > _AUDIBLE)
-    return max(0, int(audible[0]) - _KEPT_LEAD) if len(audible) else 0
+    return max(0, int(audible[0]) - kept) if len(audible) else 0
 
 
 def split_phrases(sentences: list[str]) -> list[str]:
