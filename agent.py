@@ -1,4 +1,5 @@
-"""The worker's command line: `python agent.py dev`, `start` or `console`. The worker is the package `agent`."""
+"""The worker's command line: `python agent.py dev`, `start` or `console`. The worker is the package
+`agent`."""
 
 from agent import server
 from agent.worker import main

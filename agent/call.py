@@ -1,7 +1,7 @@
 """One phone call as the agent sees it: who called whom, and the ids that join its records.
 
-Everything is read from the participant's `sip.*` attributes, which livekit-sip, LiveKit Cloud and the embedded
-service set alike. A browser or the console has none of them: the call is then `direct`.
+Everything is read from the participant's `sip.*` attributes, which livekit-sip, LiveKit Cloud and the
+embedded service set alike. A browser or the console has none of them: the call is then `direct`.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Call:
 async def wait_until_answered(room: rtc.Room, participant: rtc.RemoteParticipant) -> bool:
     """Wait until the far end can hear us; True at once for a participant without a SIP call.
 
-    False: the call ended first. A participant of an outbound call is in the room while the phone still rings, and
-    one of an inbound call until the service has answered; what is said before is lost.
+    False: the call ended first. A participant of an outbound call is in the room while the phone still
+    rings, and one of an inbound call until the service has answered; what is said before is lost.
     """
     ended = asyncio.get_running_loop().create_future()
     wanted = participant.identity

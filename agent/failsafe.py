@@ -1,10 +1,10 @@
 """A provider that fails never ends in silence.
 
-Three things are watched: errors that the framework gives up on; the time between the end of the caller's turn and
-the agent's voice; and speech that the caller's voice activity shows but no transcript does. A slow turn gets one
-more try after a recorded "one moment"; an unheard one, a recorded "please say that again". After that, or at once
-when a provider is certainly dead, the caller hears a recorded sentence that needs no provider, and is transferred to
-the persona's fallback or the call ends.
+Three things are watched: errors that the framework gives up on; the time between the end of the caller's
+turn and the agent's voice; and speech that the caller's voice activity shows but no transcript does. A slow
+turn gets one more try after a recorded "one moment"; an unheard one, a recorded "please say that again".
+After that, or at once when a provider is certainly dead, the caller hears a recorded sentence that needs no
+provider, and is transferred to the persona's fallback or the call ends.
 
 Usable in anybody's worker: `Failsafe(session).start()`.
 """
@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = 3.0
 """Seconds from the end of the caller's turn to the agent's voice before the turn is tried once more."""
 PATIENCE_AGAIN = 1.0
-"""Seconds of silence after the recorded "one moment", during which the second try is already under way (1.3 s).
-With the recorded goodbye (2.5 s) a call ends within 5 s of the first sign of failure."""
+"""Seconds of silence after the recorded "one moment", during which the second try is already under way
+(1.3 s). With the recorded goodbye (2.5 s) a call ends within 5 s of the first sign of failure."""
 UNHEARD_AFTER = 2.0
 """Seconds after the caller fell silent in which a transcript has to come."""
 UNHEARD_SPEECH = 0.7
@@ -54,7 +54,8 @@ OnFailure = Callable[[str, str], None]
 
 
 class Failsafe:
-    """Watches one session. `fallback` is a `sip:` or `tel:` address that takes the call instead of its end."""
+    """Watches one session. `fallback` is a `sip:` or `tel:` address that takes the call instead of its
+    end."""
 
     def __init__(
         self,
@@ -221,7 +222,8 @@ class Failsafe:
         if self._failed or ending(self._ctx) or self._session.agent_state in ("speaking", "thinking"):
             return
         self._unheard += 1
-        # Noise can look like speech; a recogniser that has shown that it works gets one more benefit of the doubt.
+        # Noise can look like speech; a recogniser that has shown that it works gets one more benefit of the
+        # doubt.
         if self._unheard >= (3 if self._ever_heard else 2):
             self.fail("stt", "the caller speaks and no transcript comes")
             return
@@ -300,7 +302,8 @@ class Failsafe:
 
 
 async def play_beside(room: rtc.Room, sound: Recording) -> bool:
-    """Play a recording on a track of its own, for a room without a working session; False if that cannot be."""
+    """Play a recording on a track of its own, for a room without a working session; False if that cannot
+    be."""
     if not room.isconnected():
         return False
     source = rtc.AudioSource(sound.sample_rate, 1)

@@ -1,7 +1,8 @@
 """The first sentence, ready before the telephone rings.
 
-Each worker process serves one call, so the greeting is synthesised while it waits for that call, by the synthesis
-that the call will use, and kept in its memory. If that did not work, or not yet, the greeting is synthesised live.
+Each worker process serves one call, so the greeting is synthesised while it waits for that call, by the
+synthesis that the call will use, and kept in its memory. If that did not work, or not yet, the greeting is
+synthesised live.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Greeting:
         def run() -> None:
             try:
                 asyncio.run(make())
-            except Exception as error:  # whatever it is, the call will synthesise it live and say so
+            except Exception as error:  # noqa: BLE001 whatever it is, the call synthesises live and shows it
                 logger.warning("greeting not prepared", extra={"why": repr(error)})
 
         self._thread = threading.Thread(target=run, name="greeting", daemon=True)

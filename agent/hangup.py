@@ -1,7 +1,8 @@
 """The end of a call, in one place: last words, records, the SIP leg, the room, the job.
 
-Usable in anybody's worker: `await hangup(session, reason="done")` from a tool or a task, and `follow_caller(session)`
-once at the start, so that a job ends with its caller. Both find the job context themselves.
+Usable in anybody's worker: `await hangup(session, reason="done")` from a tool or a task, and
+`follow_caller(session)` once at the start, so that a job ends with its caller. Both find the job context
+themselves.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ BeforeRoomGoes = Callable[[By, str], Awaitable[None] | None]
 LAST_WORDS_LIMIT = 15.0
 """Seconds that unfinished speech may still take."""
 TRANSIT = 0.4
-"""Seconds between the last sample leaving us and its sound in the caller's ear: the room's and the telephone's
-jitter buffers. Nothing reports its arrival, and a room deleted earlier cuts the last syllable."""
+"""Seconds between the last sample leaving us and its sound in the caller's ear: the room's and the
+telephone's jitter buffers. Nothing reports its arrival, and a room deleted earlier cuts the last
+syllable."""
 _DELETE_TRIES = 3
 
 
@@ -52,8 +54,9 @@ async def hangup(
 ) -> None:
     """End the call: play out what is being said (and `say`), then delete the room and end the job.
 
-    Whoever calls it again, or while it runs, waits for the same end; the first caller's words and reason count.
-    From inside a function tool use `hangup_after`, since a tool cannot wait for the speech that it belongs to.
+    Whoever calls it again, or while it runs, waits for the same end; the first caller's words and reason
+    count. From inside a function tool use `hangup_soon`, since a tool cannot wait for the speech that it
+    belongs to.
     """
     ctx = ctx or get_job_context()
     ending = _ending(ctx)
@@ -125,7 +128,7 @@ async def _end(ctx: JobContext, session: AgentSession[Any] | None, by: By, reaso
     try:
         if session is not None and by == "caller":
             await _cut_short(session)
-        elif session is not None and ctx.room.isconnected():
+        elif session is not None and (ctx.is_fake_job() or ctx.room.isconnected()):
             await _last_words(session, say)
         for callback in _ending(ctx).callbacks:
             try:

@@ -1,7 +1,8 @@
 """Settings into a session: the only module that names providers.
 
-Sample rates are the telephone's: 16 kHz is all that G.722 carries, and twice what G.711 does; more would only cost
-time on the way. Everything that the framework would take from LiveKit Cloud by itself is pinned to local parts.
+Sample rates are the telephone's: 16 kHz is all that G.722 carries, and twice what G.711 does; more would only
+cost time on the way. Everything that the framework would take from LiveKit Cloud by itself is pinned to local
+parts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import aiohttp
-from livekit.agents import APIConnectOptions, AgentSession, llm, room_io, stt, tts, vad
+from livekit.agents import AgentSession, APIConnectOptions, llm, room_io, stt, tts, vad
 from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.plugins import cartesia, deepgram, openai, silero
 
@@ -21,8 +22,8 @@ from agent.turns import TurnOptions
 SAMPLE_RATE = 16_000
 """Hz, both ways."""
 
-# One quick second try, and no wait that a caller would take for a dead line: the watchdog (agent.failsafe) counts
-# from the end of the caller's turn, so these only have to be shorter than its patience.
+# One quick second try, and no wait that a caller would take for a dead line: the watchdog (agent.failsafe)
+# counts from the end of the caller's turn, so these only have to be shorter than its patience.
 ATTEMPT_TIMEOUT = 2.5
 """Seconds that a provider may take to answer before it counts as failed."""
 _CONNECT = APIConnectOptions(max_retry=1, retry_interval=0.2, timeout=ATTEMPT_TIMEOUT)
@@ -37,6 +38,11 @@ def load_vad(turns: TurnOptions) -> vad.VAD:
 
 def make_session(settings: Settings, vad: vad.VAD, turns: TurnOptions) -> AgentSession[Any]:
     """The session of one call, not yet started; needs a job context, as its HTTP sessions belong to one."""
+    recogniser = make_stt(settings, settings.persona)
+    options: dict[str, Any] = {
+        "aec_warmup_duration": None,  # a telephone needs none, and it would ignore the caller for 3 s
+        **turns.session_kwargs(stt=recogniser, vad=vad),
+    }
     session: AgentSession[Any] = AgentSession(
         llm=make_llm(settings),
         tts=make_tts(settings, settings.persona),
@@ -48,10 +54,7 @@ def make_session(settings: Settings, vad: vad.VAD, turns: TurnOptions) -> AgentS
             # The session must not close by itself: silence would follow. agent.failsafe ends the call.
             max_unrecoverable_errors=1_000_000,
         ),
-        **{
-            "aec_warmup_duration": None,  # a telephone needs none, and it would ignore the caller for 3 s
-            **turns.session_kwargs(stt=make_stt(settings, settings.persona), vad=vad),
-        },
+        **options,
     )
     turns.attach(session)
     return session
@@ -71,9 +74,9 @@ def room_options() -> room_io.RoomOptions:
     )
 
 
-def make_stt(settings: Settings, persona: Persona) -> stt.STT:
+def make_stt(settings: Settings, persona: Persona) -> stt.STT[Any]:
     """Deepgram, and a second server behind it where one is set."""
-    found: list[stt.STT] = [
+    found: list[stt.STT[Any]] = [
         deepgram.STT(
             base_url=provider.base_url,
             api_key=provider.key.get_secret_value(),
@@ -93,9 +96,9 @@ def make_stt(settings: Settings, persona: Persona) -> stt.STT:
     )
 
 
-def make_llm(settings: Settings) -> llm.LLM:
+def make_llm(settings: Settings) -> llm.LLM[Any]:
     """OpenAI's chat completions, and a second server where one is set."""
-    found: list[llm.LLM] = [
+    found: list[llm.LLM[Any]] = [
         openai.LLM(
             base_url=provider.base_url,
             api_key=provider.key.get_secret_value(),
@@ -113,16 +116,17 @@ def make_llm(settings: Settings) -> llm.LLM:
 
 def make_tts(
     settings: Settings, persona: Persona, http_session: aiohttp.ClientSession | None = None
-) -> tts.TTS:
+) -> tts.TTS[Any]:
     """Cartesia, and a second server where one is set."""
-    found: list[tts.TTS] = [_cartesia(provider, persona, http_session) for provider in settings.tts]
+    found: list[tts.TTS[Any]] = [_cartesia(provider, persona, http_session) for provider in settings.tts]
     if len(found) == 1:
         return found[0]
     return tts.FallbackAdapter(found, max_retry_per_tts=0, sample_rate=SAMPLE_RATE)
 
 
-def _cartesia(provider: Provider, persona: Persona, http_session: aiohttp.ClientSession | None) -> tts.TTS:
-    voice = {"voice": persona.voice} if persona.voice else {}
+def _cartesia(
+    provider: Provider, persona: Persona, http_session: aiohttp.ClientSession | None
+) -> tts.TTS[Any]:
     return cartesia.TTS(
         base_url=provider.base_url,
         api_key=provider.key.get_secret_value(),
@@ -130,7 +134,7 @@ def _cartesia(provider: Provider, persona: Persona, http_session: aiohttp.Client
         language=persona.language.split("-")[0],
         sample_rate=SAMPLE_RATE,
         http_session=http_session,
-        **voice,
+        voice=persona.voice or cartesia.tts.TTSDefaultVoiceId,
     )
 
 

@@ -1,7 +1,7 @@
-"""The conversation of a call as a file: one line as each thing happens, on disk before the call's resources go.
+"""The conversation of a call as a file: one line as each thing happens, on disk before the call ends.
 
-`<stem>.conversation.jsonl` in the records directory (`sip.model.record_stem` of the SIP Call-ID); each line is
-`{"t": Unix seconds, "who": "caller"|"agent"|"system", "event": …, "text": …, more fields}`. Events:
+`<stem>.conversation.jsonl` in the records directory (`sip.model.record_stem` of the SIP Call-ID); each line
+is `{"t": Unix seconds, "who": "caller"|"agent"|"system", "event": …, "text": …, more fields}`. Events:
 
 | who | event | more |
 |---|---|---|
@@ -59,7 +59,8 @@ class Record:
         self._closed = False
 
     def open(self, call: Call, key: str) -> None:
-        """Name the call; `key` is its SIP Call-ID, or what else tells it apart. What was written before comes first."""
+        """Name the call; `key` is its SIP Call-ID, or what else tells it apart. What was written before
+        comes first."""
         if self._directory is not None and self._file is None and not self._closed:
             self._directory.mkdir(parents=True, exist_ok=True)
             path = self._directory / f"{record_stem(key)}.conversation.jsonl"
@@ -99,7 +100,8 @@ class Record:
         self.write("system", "answered")
 
     def close(self, by: str, reason: str) -> None:
-        """The call ended: `by` caller, agent or system. Writes `hangup` and the summary, and nothing afterwards."""
+        """The call ended: `by` caller, agent or system. Writes `hangup` and the summary, and nothing
+        afterwards."""
         if self._closed:
             return
         self.write("system", "hangup", by=by, reason=reason)

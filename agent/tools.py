@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from livekit.agents import JobContext, RunContext, ToolError
-from livekit.agents.llm import ChatMessage, RawFunctionTool, Tool, function_tool
+from livekit.agents.llm import ChatMessage, RawFunctionTool, Tool, Toolset, function_tool
 from livekit.agents.voice import SpeechHandle
 
 from agent.errors import TransferError
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 _SORRY = "Nobody answered there. Tell the caller so in one short sentence, and ask what else you can do."
 
 
-def make_tools(persona: Persona, ctx: JobContext) -> list[Tool]:
+def make_tools(persona: Persona, ctx: JobContext) -> list[Tool | Toolset]:
     """The tools of a call."""
-    tools: list[Tool] = [end_call_tool(ctx)]
+    tools: list[Tool | Toolset] = [end_call_tool(ctx)]
     if persona.targets:
         tools.append(transfer_tool(persona, ctx))
     return tools
@@ -43,8 +43,8 @@ def end_call_tool(ctx: JobContext) -> RawFunctionTool[..., Any]:
         end_call,
         raw_schema={
             "name": "end_call",
-            "description": "End the call. Use it when the caller says goodbye or has no more wishes; say a short "
-            "goodbye first. Do not use it for a transfer.",
+            "description": "End the call. Use it when the caller says goodbye or has no more wishes; say a "
+            "short goodbye first. Do not use it for a transfer.",
             "parameters": {"type": "object", "properties": {}, "required": []},
         },
     )

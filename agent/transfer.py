@@ -34,7 +34,8 @@ async def transfer(
 ) -> None:
     """Hand the caller over to a `sip:`, `sips:` or `tel:` address and end the job.
 
-    Returns when the far end has taken the call. Raises `TransferError` when it did not; the talk can then go on.
+    Returns when the far end has taken the call. Raises `TransferError` when it did not; the talk can then
+    go on.
     """
     ctx = ctx or get_job_context()
     participant = caller_of(session)

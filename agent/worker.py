@@ -37,11 +37,11 @@ DRAIN_TIMEOUT = 1800
 """Seconds that running calls get to end after TERM."""
 CALLS_PER_CORE = 8
 PRELOAD = ["agent.worker", "anyio._backends._asyncio"]
-"""Imported once and shared by all worker processes; the second is otherwise loaded in the middle of a call."""
+"""Imported once and shared by all worker processes; the second is otherwise loaded in a call."""
 
 
 def prewarm(process: JobProcess) -> None:
-    """Once in each worker process, before it waits for its call: all that is heavy and that no call changes."""
+    """Once in each worker process, before it waits for its call: what is heavy and the same for each."""
     settings = read_settings(need_livekit=False)
     greeting = Greeting(settings.persona.greeting)
     greeting.prepare(functools.partial(pipeline.synthesise, settings))
@@ -81,8 +81,9 @@ async def _talk(ctx: JobContext, settings: Settings, record: Record) -> None:
     failsafe.start(answered=False)
     follow_caller(session, ctx)
     agent = Agent(instructions=settings.persona.instructions, tools=make_tools(settings.persona, ctx))
-    # The session publishes its track as soon as somebody is in the room: that is what a SIP service answers on.
-    # Without a session host: nobody in a call drives the session from afar, and its events would go to the caller.
+    # The session publishes its track as soon as somebody is in the room: that is what a SIP service answers
+    # on. Without a session host: nobody in a call drives the session from afar, and its events would go to
+    # the caller.
     await session.start(agent, room=ctx.room, room_options=pipeline.room_options(), session_host=False)
     await connecting
     call = await _caller(ctx, session, record)
@@ -118,8 +119,8 @@ async def _leave_console() -> None:
 
 
 class PhoneServer(AgentServer):
-    """An `AgentServer` that does not start with bad settings, takes calls by their number, and says by its exit
-    code when it failed."""
+    """An `AgentServer` that does not start with bad settings, takes calls by their number, and says by its
+    exit code when it failed."""
 
     max_calls = 16
     _arriving = 0
@@ -145,8 +146,8 @@ class PhoneServer(AgentServer):
             _exit(1, f"the worker failed: {error}")
 
     async def take(self, request: JobRequest) -> None:
-        """Take the call unless there are too many. The processor's load says little here: other programs make it,
-        too, and a call that is refused rings until its caller gives up."""
+        """Take the call unless there are too many. The processor's load says little here: other programs
+        make it, too, and a call that is refused rings until its caller gives up."""
         if len(self.active_jobs) + self._arriving >= self.max_calls:
             logger.warning("call refused: %s at once", self.max_calls, extra={"room": request.room.name})
             await request.reject(terminate=False)
@@ -193,8 +194,9 @@ def build_server() -> PhoneServer:
 def load(server: AgentServer) -> float:
     """What the worker reports, 0 to 1: how many of its calls are taken.
 
-    livekit-server asks no worker that reports 0.7 or more (its `target_load`), so the framework's own figure, the
-    processor's average, would leave callers ringing whenever something else keeps the machine busy.
+    livekit-server asks no worker that reports 0.7 or more (its `target_load`), so the framework's own
+    figure, the processor's average, would leave callers ringing whenever something else keeps the machine
+    busy.
     """
     calls, most = len(server.active_jobs), cast(PhoneServer, server).max_calls
     return 1.0 if calls >= most else 0.6 * calls / most
@@ -217,7 +219,8 @@ def main(server: AgentServer) -> None:
 
 
 async def _check_keys(url: str, key: str, secret: str) -> None:
-    """Exit 1 when the server refuses these keys; a server that is not there yet is waited for by the framework."""
+    """Exit 1 when the server refuses these keys; a server that is not there yet is waited for by the
+    framework."""
     async with api.LiveKitAPI(url, key, secret) as livekit:
         try:
             async with asyncio.timeout(5):
@@ -234,6 +237,7 @@ async def _check_keys(url: str, key: str, secret: str) -> None:
 def _exit(code: int, message: str) -> NoReturn:
     sys.stderr.write(f"agent: {message}\n")
     with contextlib.suppress(RuntimeError):  # outside a loop there is nothing to silence
-        # The exit leaves the loop through a task that nobody asks afterwards; asyncio would log its traceback.
+        # The exit leaves the loop through a task that nobody asks afterwards; asyncio would log its
+        # traceback.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     raise SystemExit(code)

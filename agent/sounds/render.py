@@ -32,7 +32,8 @@ def main() -> None:
 
 
 def _tightened(audio: np.ndarray) -> np.ndarray:
-    """Pauses cut to a fifth of a second and silence at the ends to half of that: the caller has waited already."""
+    """Pauses cut to a fifth of a second and silence at the ends to half of that: the caller has waited
+    already."""
     margin = SAMPLE_RATE // 10
     voiced = np.flatnonzero(np.abs(audio) > 0.01 * np.abs(audio).max())
     pieces = np.split(voiced, np.flatnonzero(np.diff(voiced) > 2 * margin) + 1)

@@ -1,7 +1,7 @@
 """Speech and language servers of a few lines that fail on demand, for the unmodified plugins.
 
-They speak Deepgram's, OpenAI's and Cartesia's wire protocols far enough for a call: recognition "hears" the next
-line of a script after each piece of loud audio, the model answers by a function, and synthesis is a tone.
+They speak Deepgram's, OpenAI's and Cartesia's wire protocols far enough for a call: recognition "hears" the
+next line of a script after each piece of loud audio, the model answers by a function, synthesis is a tone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,8 @@ Reply = str | dict[str, Any]
 
 @dataclass
 class Providers:
-    """Faults: `""` none; STT `401`, `cut`, `silent`; LLM `500`, `429`, `hang`, `empty`; TTS `401`, `hang`, `cut`."""
+    """Faults, none by default. STT: `401`, `cut`, `silent`; LLM: `500`, `429`, `hang`, `empty`; TTS: `401`,
+    `hang`, `cut`."""
 
     stt: str = ""
     llm: str = ""
@@ -147,7 +148,7 @@ class Providers:
 
 
 @asynccontextmanager
-async def serve(providers: Providers | None = None) -> AsyncIterator[Providers]:
+async def serve(providers: Providers | None = None) -> AsyncGenerator[Providers]:
     """Run them on a free port of 127.0.0.1."""
     providers = providers or Providers()
     app = web.Application()
