@@ -89,6 +89,10 @@ class Desk(Protocol):
         """Run something for a call; kept until it is done."""
         ...
 
+    def in_room(self, room: str, identity: str) -> bool:
+        """Whether a call that stands is in this room under this identity."""
+        ...
+
     def wrong_password(self, call_id: str) -> int:
         """How often this Call-ID has now answered a challenge wrongly."""
         ...
@@ -107,6 +111,8 @@ class Facts:
     trunk_id: str = ""
     rule_id: str = ""
     room: str = ""
+    identity: str = ""
+    """The participant's, in the room."""
     times: dict[str, float] = field(default_factory=dict[str, float])
     code: int = 0
     """Final code of the INVITE."""
@@ -399,6 +405,7 @@ class Call:
                 "trunk_id": facts.trunk_id,
                 "rule_id": facts.rule_id,
                 "room": facts.room,
+                "identity": facts.identity,
                 "times": {name: round(moment, 6) for name, moment in times.items()},
                 "duration_s": round(times["ended"] - answered, 3) if answered else 0.0,
                 "code": facts.code,

@@ -122,6 +122,10 @@ class Edge:
         task.add_done_callback(self._done)
         return task
 
+    def in_room(self, room: str, identity: str) -> bool:
+        """Whether a call that stands is in this room under this identity."""
+        return any((call.facts.room, call.facts.identity) == (room, identity) for call in self.calls.values())
+
     def wrong_password(self, call_id: str) -> int:
         """Count one more wrong answer of this Call-ID."""
         count = self._wrong.pop(call_id, 0) + 1

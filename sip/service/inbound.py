@@ -230,11 +230,16 @@ class InboundCall(Call):
         }
         self.attributes = dict(attributes)
         self.attributes_to_headers = _strings(dispatch.attributes_to_headers)
+        identity = dispatch.participant_identity or f"sip_{self.facts.caller}"
+        if self.desk.in_room(dispatch.room_name, identity):
+            # A second call from the same number would throw the first one out of the room.
+            identity = f"{identity}_{self.key[:6]}"
+        self.facts.identity = identity
         token = dispatch.token or participant_token(
             settings.api_key,
             settings.api_secret,
             dispatch.room_name,
-            dispatch.participant_identity or f"sip_{self.facts.caller}",
+            identity,
             dispatch.participant_name,
             dispatch.participant_metadata,
             attributes,

@@ -51,6 +51,7 @@ class OutboundCall(Call):
             called=request.call_to,
             trunk_id=request.sip_trunk_id,
             room=request.room_name,
+            identity=request.participant_identity,
         )
         super().__init__(desk, facts, ladder)
         self._request, self._target = request, target

@@ -46,11 +46,16 @@ class Refused(Exception):
     """A call is not taken. `code` is for the caller, `why` for the log (no numbers in it)."""
 
     def __init__(
-        self, code: int, why: str, phrase: str = "", headers: Iterable[tuple[str, str]] = ()
+        self,
+        code: int,
+        why: str,
+        phrase: str = "",
+        headers: Iterable[tuple[str, str]] = (),
+        trunk_id: str = "",
     ) -> None:
         super().__init__(why)
         self.code, self.why, self.phrase, self.headers = code, why, phrase, list(headers)
-        self.trunk_id = ""
+        self.trunk_id = trunk_id
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ class Routing:
         filters = await self._filters()
         forbidden = forbidding(call.match, filters[0]) if filters else None
         if forbidden:
-            raise Refused(403, str(forbidden))
+            raise Refused(403, str(forbidden), trunk_id=forbidden.id)
 
     @staticmethod
     def _check_trunk(auth: rpc.GetSIPTrunkAuthenticationResponse) -> None:

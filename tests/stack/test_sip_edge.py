@@ -1007,3 +1007,14 @@ def notify(phone: Phone, invite: Request, body: bytes, state: str) -> Request:
     request.headers.add("Subscription-State", state)
     request.headers.add("Content-Type", "message/sipfrag")
     return request
+
+
+async def test_second_call_from_the_same_number_keeps_the_first_in_the_room(tmp_path: Path) -> None:
+    """Two calls that would join one room under one identity get two."""
+    async with world(tmp_path) as around:
+        for _ in range(2):
+            await (await around.phone()).call()
+        tokens = [spec.room.token for spec in around.media[0].specs.values()]
+        names = [jwt.decode(token, SECRET, algorithms=["HS256"])["sub"] for token in tokens]
+        assert names[0] == "sip_alice"
+        assert names[1].startswith("sip_alice_")
