@@ -41,14 +41,23 @@ _PHRASES = tuple(
 )
 # What recognisers write for breath, coughs and line noise.
 _ARTEFACTS = frozenset(phrases("you | bye | the | a | i | so | thanks for watching | h | m | hum"))
+_CLAIMS = words(
+    """
+    stop wait no hold hang hey excuse sorry listen what help cancel actually question please but hello pardon
+    why who when where how which operator agent person human enough quiet wrong
+    """
+)
+_DOUBTED = 0.5
 _ECHO_SHARE = 0.75
 _MOST_WORDS = 4
 
 
-def judge(text: str, saying: str = "") -> Overlap:
+def judge(text: str, saying: str = "", confidence: float = 1.0) -> Overlap:
     """Judge a transcript (interim or final) of what was said over the agent.
 
-    `saying` is what the agent has been saying, as far as it is known: its own words coming back are an echo.
+    `confidence` is the recogniser's own, 0 to 1: one or two words that it doubts, and that nobody stops an
+    agent with, are a cough or an "uh-huh" that it could not spell. `saying` is what the agent has been
+    saying, as far as it is known: its own words coming back are an echo.
     """
     said = words_of(text)
     if not said:
@@ -57,6 +66,8 @@ def judge(text: str, saying: str = "") -> Overlap:
         return Overlap.BACKCHANNEL
     if len(said) <= _MOST_WORDS and _all_signs(said):
         return Overlap.BACKCHANNEL
+    if 0 < confidence < _DOUBTED and len(said) <= 2 and not any(word in _CLAIMS for word in said):
+        return Overlap.NOTHING
     spoken = words_of(saying)
     if len(said) >= 3 and spoken and _shared(said, spoken) >= _ECHO_SHARE:
         return Overlap.ECHO

@@ -31,6 +31,9 @@ class Verdict:
     why: str
 
 
+_VERBAL = ("'s", "'m", "'re", "'ve", "'ll", "'d", "n't", "ing", "ed")
+
+
 def words_of(text: str) -> list[str]:
     """Lower-case words and digit groups, without punctuation: "At 7:30, I'd…" → at 7 30 i'd."""
     return lex.WORD.findall(text.lower().replace("’", "'"))
@@ -232,8 +235,14 @@ def _is_question(words: list[str]) -> bool:
 
 
 def _has_verb(words: list[str]) -> bool:
-    known = lex.AUXILIARIES | lex.CONTRACTIONS | lex.ASKING | lex.DEMANDING | lex.MAY_END
-    return len(words) >= 3 and any(
-        word in known or word.endswith(("'s", "'m", "'re", "'ve", "'ll", "'d", "n't", "ing", "ed"))
-        for word in words[:-1]
+    """Whether a clause is there: a verb with something before it, or a command with something after it."""
+    if len(words) < 3:
+        return False
+    if words[0] in lex.IMPERATIVES or words[0] in lex.PRONOUNS:
+        return True
+    known = lex.AUXILIARIES | lex.CONTRACTIONS | lex.ASKING | lex.DEMANDING | lex.MAY_END | lex.VERBS
+    return (
+        any(word in known or word.endswith(_VERBAL) for word in words[:-1])
+        or (len(words) >= 4 and words[-1].endswith(("ed", "ing")))
+        or words[-1] in ("arrived", "opened", "closed", "works", "happened", "stopped", "started", "failed")
     )

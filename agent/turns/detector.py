@@ -30,8 +30,8 @@ class PhoneTurnDetector:
 
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
-        self.last: tuple[Verdict, float] | None = None
-        """The last verdict and the wait in seconds that it got, for logs and benches."""
+        self.last: tuple[str, Verdict, float] | None = None
+        """What was judged last, the verdict, and the wait in seconds that it got: for benches."""
 
     @property
     def model(self) -> str:
@@ -59,7 +59,7 @@ class PhoneTurnDetector:
         said, asked = _last_exchange(chat_ctx)
         verdict = self._floor.verdict(said, asked)
         wait = self._floor.patience.wait(verdict)
-        self.last = (verdict, wait)
+        self.last = (said, verdict, wait)
         if self._floor.session is not None:
             session = cast("AgentSession[None]", self._floor.session)
             session.update_options(endpointing_opts={"max_delay": wait})

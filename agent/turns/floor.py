@@ -13,6 +13,7 @@ from agent.turns.completeness import Level, Verdict, assess
 from agent.turns.patience import Patience
 
 _ANSWER_S = 1.5  # a "yes" so long before the end of the agent's question is its answer
+_WORD_S = 0.1
 _VOICE_S = 4.0  # words older than the last voice by this are not the caller's
 
 
@@ -55,6 +56,10 @@ class Floor:
 
     over: Overlap | None = None
     """What the caller's current speech over the agent is, once known."""
+    likely: Overlap | None = None
+    """What it is so far, by interim words."""
+    voiced: float = 0.0
+    """Seconds of clear voice in it."""
     known: asyncio.Event = field(default_factory=asyncio.Event)
     agent_began_at: float = 0.0
     agent_between: bool = False
@@ -80,7 +85,8 @@ class Floor:
 
     def voice_over_agent(self) -> None:
         """The caller's voice begins while the agent holds the floor: what it is has to be found out."""
-        self.over = None
+        self.over = self.likely = None
+        self.voiced = 0.0
         self.known.clear()
 
     def decide(self, over: Overlap) -> None:
@@ -113,16 +119,20 @@ class Floor:
         self.heard = "" if final else text
         self.heard_at = self.clock()
 
-    def admit(self, text: str, *, final: bool) -> Overlap | None:
+    def admit(self, text: str, *, final: bool, confidence: float = 1.0) -> Overlap | None:
         """Judge a transcript before anybody acts on it: None when the caller has the floor anyway."""
         if not self.agent_holds:
             return None
         now = self.clock()
         if self.listening and now - max(self.voice_at, self.voice_began_at) > _VOICE_S:
             return Overlap.ECHO  # words, but nobody's voice: the line, not the caller
-        over = judge(text, self.asked)
-        if over is Overlap.WORDS or final:
+        over = judge(text, self.asked, confidence)
+        if over is Overlap.WORDS and self.listening and self.voiced < _WORD_S:
+            over = Overlap.NOTHING  # a bump that the recogniser took for a word
+        if final:
             self.decide(over)
+        else:
+            self.likely = over
         return over
 
     def keep(self, event: Any, release: Callable[[Any], None]) -> None:

@@ -18,10 +18,10 @@ def phrases(text: str) -> tuple[str, ...]:
 HESITATIONS = words("um umm uh uhh er erm hmm mm ah eh so well anyway actually basically")
 HESITATION_PHRASES = phrases(
     """
-    let me see | let me think | let me check | let me look | let's see | you know | i mean | kind of | sort
-    of | hold on | hang on | one moment | one second | one sec | just a moment | just a second | just a sec
-    | just a minute | give me a second | give me a moment | how do i say | what's it called | what do you
-    call it
+    let me see | let me think | let me check | let me look | let's see | you know | i mean | kind of |
+    sort of | hold on | hang on | one moment | one second | one sec | just a moment | just a second |
+    just a sec | just a minute | give me a second | give me a moment | how do i say | what's it called |
+    what do you call it
     """
 )
 ARTICLES = words("a an the my your his its our their every each another")
@@ -32,27 +32,27 @@ CONJUNCTIONS = words(
 )
 PREPOSITIONS = words(
     """
-    of to for from with without at in on into onto about between during through toward towards per via by
-    under near regarding before after around since against across behind beside like as
+    of to for from with without at in on into onto about between during through toward towards per via
+    by under near regarding before after around since against across behind beside like as
     """
 )
 AUXILIARIES = words(
     """
-    is are was were am be been being do does did can could will would should might must shall has had have
-    isn't aren't wasn't weren't
+    is are was were am be been being do does did can could will would should might must shall has had
+    have isn't aren't wasn't weren't
     """
 )
 CONTRACTIONS = words(
     """
-    i'd i'll i'm i've we'd we'll we're we've you're you'll they're they'll it's that's there's he's she's
-    what's where's who's it'll that'll there'll name's number's
+    i'd i'll i'm i've we'd we'll we're we've you're you'll they're they'll it's that's there's he's
+    she's what's where's who's it'll that'll there'll name's number's
     """
 )
 SUBJECTS = words("i we they he")
 DEGREES = words(
     """
-    very really quite just only also even some any gonna wanna gotta trying called named mr mrs ms dr mister
-    doctor
+    very really quite just only also even some any gonna wanna gotta trying called named mr mrs ms dr
+    mister doctor
     """
 )
 DEMANDING = words(
@@ -61,20 +61,40 @@ DEMANDING = words(
     calling looking wondering hoping see confirm add mention discuss speaking wanted needed
     """
 )
+VERBS = words(
+    """
+    add agree answer arrive ask believe break book bought bring broke broken build built buy call came
+    can't cancel change charge check choose chose close come confirm cost did didn't do don't doesn't
+    drive drop eat expect fall feel fell felt find fix forget forgot found gave get give go got guess
+    had happen hear heard help hope hurt keep kept know knew leave left let like live locate look lose
+    lost love made mail make mean meant meet met mind miss move need open order own pay paid pick play
+    prefer put read receive remember repeat reply run said sat saw say see seem sell send sent set show
+    sign sit sleep sold sound speak spell spend spoke stand start stay stop stopped take talk tell thank
+    think thought took transfer travel tried try turn understand use wait walk want went won't work
+    worked write wrote
+    """
+)
+IMPERATIVES = words(
+    """
+    please tell give send call let put transfer connect cancel book make change take bring repeat say
+    show help find check add remove wait stop try hold
+    """
+)
 MAY_END = words("cancel reschedule order change pay move check return leave call help")
 QUESTION_WORDS = words("what what's who who's whose where where's when when's which how how's why")
 ASKING = words(
     """
-    is are was were am do does did can could will would should may might have has shall don't isn't aren't
-    can't won't
+    is are was were am do does did can could will would should may might have has shall don't isn't
+    aren't can't won't
     """
 )
 PRONOUNS = words("i you we it they he she there that this")
 MONTHS = words("january february march april june july august september october november december")
 GREETINGS = phrases(
     """
-    hello | hi | hey | hi there | hello there | hey there | good morning | good afternoon | good evening |
-    yes hello | yes hi | excuse me | sorry | pardon me | oh | oh yes | oh hi | oh hello | okay so | right so
+    hello | hi | hey | hi there | hello there | hey there | good morning | good afternoon | good evening
+    | yes hello | yes hi | excuse me | sorry | pardon me | oh | oh yes | oh hi | oh hello | okay so |
+    right so
     """
 )
 WHOLE = phrases(
@@ -82,12 +102,12 @@ WHOLE = phrases(
     yes | yeah | yep | yup | no | nope | nah | sure | okay | ok | right | correct | exactly | perfect |
     great | fine | thanks | bye | goodbye | absolutely | definitely | please | yes please | no thanks |
     thank you | no thank you | yes thank you | that's right | that's correct | that's all | that's it |
-    that's fine | of course | sounds good | all right | alright | bye bye | thank you very much | thanks a
-    lot | i think so | i don't think so | i hope so | i guess so | not really | maybe | probably | i don't
-    know | i'm not sure | what | who | when | where | why | how | pardon | stop | go ahead | never mind |
-    not yet | why not | i see | me too | that's not it | nothing else | that's everything | that'll be all |
-    that will be all | how much | how many | how long | i did | i do | i am | it is | we are | we do | i
-    have | i can | i would | i was | i will
+    that's fine | of course | sounds good | all right | alright | bye bye | thank you very much | thanks
+    a lot | i think so | i don't think so | i hope so | i guess so | not really | maybe | probably | i
+    don't know | i'm not sure | what | who | when | where | why | how | pardon | stop | go ahead | never
+    mind | not yet | why not | i see | me too | that's not it | nothing else | that's everything |
+    that'll be all | that will be all | how much | how many | how long | i did | i do | i am | it is |
+    we are | we do | i have | i can | i would | i was | i will
     """
 )
 SHORT_ANSWER = re.compile(

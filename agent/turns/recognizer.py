@@ -138,11 +138,11 @@ class _PhoneStream(stt.RecognizeStream):
             return
         final = event.type is stt.SpeechEventType.FINAL_TRANSCRIPT
         text = event.alternatives[0].text
-        over = self._floor.admit(text, final=final)
+        over = self._floor.admit(text, final=final, confidence=event.alternatives[0].confidence)
         if over is None or over is Overlap.WORDS:
             self._floor.words(text, final=final)
             self._event_ch.send_nowait(event)
-        elif final and over is Overlap.BACKCHANNEL:
+        elif final and over in (Overlap.BACKCHANNEL, Overlap.NOTHING):
             self._floor.keep(event, self._release)
 
     def _release(self, event: stt.SpeechEvent) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import utils, vad
 
+from agent.turns.backchannel import Overlap
 from agent.turns.echo import EchoGate
 from agent.turns.floor import Floor
 
@@ -76,6 +77,7 @@ class _PhoneVADStream(vad.VADStream):
         self._floor, self._waits, self._gate = floor, waits, EchoGate()
         self._over = False
         self._voiced = 0.0
+        """Seconds of clear voice in the present speech."""
         self._pending: asyncio.Task[None] | None = None
         super().__init__(outer)
 
@@ -122,6 +124,7 @@ class _PhoneVADStream(vad.VADStream):
             # Silero at 0.5 may be breath or a cough, above 0.9 it is a voice.
             self._voiced += 0.032 * min(1.0, max(0.0, (event.probability - 0.4) / 0.5))
             self._floor.voice_at = self._floor.clock()
+            self._floor.voiced = max(self._floor.voiced, self._voiced)
         elif not event.speaking:
             self._voiced = 0.0
         if self._over or self._floor.agent_audible:
@@ -141,13 +144,18 @@ class _PhoneVADStream(vad.VADStream):
 
     def _on_end(self, event: vad.VADEvent) -> None:
         ended_at = self._floor.clock() - event.silence_duration
-        if self._over and self._floor.agent_holds and not self._floor.known.is_set():
-            bound = self._waits.voiced if self._voiced >= self._waits.clear else self._waits.unclear
+        if self._over and self._floor.agent_holds and not self._resolved():
+            clear = self._voiced >= self._waits.clear or self._floor.likely is Overlap.WORDS
+            bound = self._waits.voiced if clear else self._waits.unclear
             self._pending = asyncio.create_task(
                 self._end_when_known(event, ended_at, bound), name="phone_vad_end"
             )
             return
         self._end(event, ended_at)
+
+    def _resolved(self) -> bool:
+        """Known by the final words; or likely no turn by the interim ones, and its final is not waited for."""
+        return self._floor.known.is_set() or self._floor.likely in (Overlap.BACKCHANNEL, Overlap.ECHO)
 
     async def _end_when_known(self, event: vad.VADEvent, ended_at: float, bound: float) -> None:
         with contextlib.suppress(TimeoutError):  # then nobody knows: what had no words was no turn
