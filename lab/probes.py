@@ -12,7 +12,7 @@ import secrets
 import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 TRY = 2.0
 """Seconds that one try may take."""
@@ -41,8 +41,8 @@ async def redis_ping(url: str) -> bool:
         )
         try:
             if parts.password:
-                user = [parts.username] if parts.username else []
-                writer.write(_command("AUTH", *user, parts.password))
+                user = [unquote(parts.username)] if parts.username else []
+                writer.write(_command("AUTH", *user, unquote(parts.password)))
                 if not (await reader.readline()).startswith(b"+OK"):
                     raise PermissionError("the store refuses the password")
             writer.write(_command("PING"))

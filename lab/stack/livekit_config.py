@@ -35,7 +35,7 @@ def local(
     """
     config = copy.deepcopy(template)
     config |= {"port": port, "bind_addresses": ["127.0.0.1"], "keys": {api_key: api_secret}}
-    config["redis"] = _redis(redis_url)
+    config["redis"] = redis(redis_url)
     rtc = config.setdefault("rtc", {})
     for key in ("port_range_start", "port_range_end", "stun_servers", "turn_servers", "ips"):
         rtc.pop(key, None)
@@ -62,21 +62,30 @@ def write(config: dict[str, Any], path: Path) -> None:
         yaml.safe_dump(config, file, sort_keys=False)
 
 
-def _redis(url: str) -> dict[str, Any]:
+def redis(url: str) -> dict[str, Any]:
+    """REDIS_URL as livekit-server's `redis` section. Raises `ConfigurationError`, which never quotes it."""
+    problem = ""
     parts = urlsplit(url)
+    port = database = 0
+    try:
+        port, database = parts.port or 6379, int(parts.path.strip("/") or 0)
+    except ValueError:
+        problem = "its port or database is no number in range"
     if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        problem = "it has no host, or does not begin with redis:// or rediss://"
+    if problem:
         raise ConfigurationError(
             "the store's address cannot be used",
-            f"{parts.scheme or 'no scheme'}://…",
+            problem,
             "REDIS_URL must read redis://[user:password@]host:port[/db] (rediss:// for TLS)",
         )
-    redis: dict[str, Any] = {"address": f"{parts.hostname}:{parts.port or 6379}"}
+    section: dict[str, Any] = {"address": f"{parts.hostname}:{port}"}
     if parts.username:
-        redis["username"] = unquote(parts.username)
+        section["username"] = unquote(parts.username)
     if parts.password:
-        redis["password"] = unquote(parts.password)
-    if database := parts.path.strip("/"):
-        redis["db"] = int(database)
+        section["password"] = unquote(parts.password)
+    if database:
+        section["db"] = database
     if parts.scheme == "rediss":
-        redis["tls"] = {"enabled": True}
-    return redis
+        section["tls"] = {"enabled": True}
+    return section

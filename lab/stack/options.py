@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.stack import livekit_config
 from sip.errors import ConfigurationError
 from sip.local import state_dir
 
@@ -60,6 +61,11 @@ class Options:
 
     def __post_init__(self) -> None:
         problems: list[str] = []
+        if self.redis_url:
+            try:
+                livekit_config.redis(self.redis_url)
+            except ConfigurationError as error:
+                problems.append(str(error))
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", self.name):
             problems.append(
                 f"the name {self.name!r} may hold letters, digits, dots, underscores and hyphens only"

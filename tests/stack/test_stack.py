@@ -182,6 +182,19 @@ async def test_kill_9_of_the_supervisor_leaves_nothing() -> None:
     assert code == 1
 
 
+async def test_kill_9_of_a_whole_stack_leaves_nothing() -> None:
+    """The worker's and the SIP service's own processes go with it, too: forkserver, idle jobs, media."""
+    process = await sip("stack", "up", "--name", "whole", "--json")
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    assert line, (await process.communicate())[1].decode()
+    family = descendants(process.pid)
+    assert len(family) > len(pids(json.loads(line))) + 3
+    process.kill()
+    await process.wait()
+    await gone(family)
+
+
 async def test_a_part_that_dies_takes_the_stack_down() -> None:
     """The crash of one part is told at once, with its log's last lines, and ends the stack: exit code 1."""
     process, stack = await up("crash")
