@@ -112,10 +112,10 @@ def status(name: AnyName = "", as_json: Json = False) -> None:
     """Ask every part of a running stack; exit 0 only when all answer."""
     import asyncio
 
+    from lab.stack.foreground import find
     from lab.stack.health import check
-    from sip.local import load
 
-    found = load(name)
+    found = find(name)
     healths = asyncio.run(check(found))
     well = all(health.ok for health in healths)
     if as_json:

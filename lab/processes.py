@@ -270,9 +270,9 @@ def last_lines(log: Path, count: int = 12) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-count:]
 
 
-def quote(log: Path) -> str:
+def quote(log: Path, count: int = 12) -> str:
     """The last lines of a log file as the end of an error message."""
-    lines = last_lines(log)
+    lines = last_lines(log, count)
     return (
         f"The last lines of {log}:" + "".join(f"\n  | {line}" for line in lines)
         if lines

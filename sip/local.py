@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,20 @@ class NameLock:
         """Hold the name. Raises `ServiceError` when a running stack has it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise ServiceError(
-                f"a local stack named {self.name!r} runs already",
-                "",
-                "Stop it with `./run sip stack down`, or choose another name with --name",
-            ) from None
-        self._descriptor = descriptor
+        for _ in range(50):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.002)  # `held` in another process holds it, too, but only for an instant
+            else:
+                self._descriptor = descriptor
+                return
+        os.close(descriptor)
+        raise ServiceError(
+            f"a local stack named {self.name!r} runs already",
+            "",
+            "Stop it with `./run sip stack down`, or choose another name with --name",
+        )
 
     def release(self) -> None:
         """Let go; a second call is no error. The file stays: without it two stacks could hold one name."""

@@ -10,16 +10,18 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from lab.processes import last_lines, quote
 from lab.stack.events import Event, Listener
 from lab.stack.options import Options
 from lab.stack.show import line_of
 from lab.stack.stack import Stack
-from sip.errors import ServiceError, SipError
-from sip.local import LocalStack, NameLock, load, read, state_dir
+from sip.errors import ServiceError, SipError, StackNotFound
+from sip.local import LocalStack, NameLock, load, read, running, state_dir
 
 DOWN_DEADLINE = 30.0
 """Seconds that a supervisor may take to stop before it is killed (its guardian then ends the parts)."""
@@ -74,6 +76,20 @@ async def serve(options: Options, on_event: Listener, on_ready: Ready) -> int:
     return 1 if died else 0
 
 
+def find(name: str = "") -> LocalStack:
+    """The running stack that is meant.
+
+    Raises `StackNotFound`, with the last words of a detached one that went down meanwhile.
+    """
+    try:
+        return load(name)
+    except StackNotFound as error:
+        log = state_dir() / (name or "local") / "stack.log"
+        if running() or not any(" DIED" in line for line in last_lines(log, 40)):
+            raise
+        raise StackNotFound("no local stack runs", "the last one went down", quote(log, 20)) from error
+
+
 def down(name: str = "") -> list[str]:
     """Stop the stack of this name, or the only one that runs; clean up after dead ones. Returns their names.
 
@@ -86,17 +102,17 @@ def down(name: str = "") -> list[str]:
             _clean(found)
             cleaned.append(found.name)
     try:
-        running = load(name)
+        stack = load(name)
     except SipError:
         if cleaned:
             return cleaned
         raise
-    _signal(running.pid, signal.SIGTERM)
-    if not _gone(running, DOWN_DEADLINE):
-        _signal(running.pid, signal.SIGKILL)
-        _gone(running, 10.0)
-        _clean(running)
-    return [*cleaned, running.name]
+    _signal(stack.pid, signal.SIGTERM)
+    if not _gone(stack, DOWN_DEADLINE):
+        _signal(stack.pid, signal.SIGKILL)
+        _gone(stack, 10.0)
+        _clean(stack)
+    return [*cleaned, stack.name]
 
 
 def public(local: LocalStack) -> dict[str, object]:
@@ -162,6 +178,9 @@ def _supervise(options: Options, writer: int) -> NoReturn:
         except SipError as error:
             sys.stderr.write(f"{error}\n")
             tell(error=str(error))
+        except BaseException:
+            traceback.print_exc()  # `os._exit` below would swallow it
+            raise
     finally:
         sys.stderr.flush()
         os._exit(code)  # the caller's own exit code and clean-up are not this half's business

@@ -120,5 +120,11 @@ def agent() -> list[str]:
 
 
 def agent_environment(env: Mapping[str, str], port: int) -> dict[str, str]:
-    """The worker's own settings on top of the shared ones: its health endpoint."""
-    return {**env, "AGENT_HTTP_HOST": HOST, "AGENT_HTTP_PORT": str(port)}
+    """The worker's own settings on top: its health endpoint, and a log that says when it is registered."""
+    level = env.get("LIVEKIT_LOG_LEVEL", "").lower()
+    return {
+        **env,
+        "AGENT_HTTP_HOST": HOST,
+        "AGENT_HTTP_PORT": str(port),
+        "LIVEKIT_LOG_LEVEL": level if level in ("trace", "debug") else "info",
+    }

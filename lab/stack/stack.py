@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -315,7 +316,8 @@ class Stack:
             try:
                 return await start()
             except PartDied as died:
-                if tries == 0 or not any("address already in use" in line.lower() for line in died.lines):
+                taken = any(re.search("already in use|port is taken", line.lower()) for line in died.lines)
+                if tries == 0 or not taken:
                     raise
 
     def _ready_line(self, name: str) -> Callable[[], Awaitable[dict[str, Any]]]:

@@ -207,6 +207,20 @@ async def test_a_part_that_dies_takes_the_stack_down() -> None:
     await gone(pids(stack))
 
 
+async def test_a_detached_stack_that_went_down_says_why() -> None:
+    """Nobody watched when a part of a detached stack died: `status` tells it afterwards."""
+    code, _, err = await run("stack", "up", "--detach", "--name", "unseen", *CORE)
+    assert code == 0, err
+    unseen = load("unseen")
+    supervisor = os.pidfd_open(unseen.pid)
+    os.kill(unseen.parts["valkey"]["pid"], signal.SIGKILL)
+    await asyncio.wait_for(_ended(supervisor), 15)
+    code, _, err = await run("stack", "status", "--name", "unseen")
+    assert code == 1
+    assert "no local stack runs: the last one went down" in err
+    assert "valkey ended: killed by SIGKILL" in err
+
+
 async def test_a_part_that_dies_ends_the_block() -> None:
     """In Python, the block that uses a stack is interrupted when a part dies, and raises what happened."""
     with pytest.raises(PartDied, match=r"valkey ended: killed by SIGKILL"):
