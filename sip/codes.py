@@ -1,4 +1,4 @@
-"""SIP status codes: what they say, what they mean on a phone system, and how other systems number the same thing.
+"""SIP status codes: what they say, what they mean on a phone, and how other systems number them.
 
 Reason phrases: IANA "SIP Parameters"; Q.850 causes: RFC 3398; psrpc codes: what livekit-server's users know.
 """

@@ -70,7 +70,7 @@ class Explanation:
     trunk: str = ""
     """Id of the trunk that takes the call; empty when none does."""
     rule: str = ""
-    """Id of a rule that takes the call; the server's priorities between several are not played through here."""
+    """Id of a rule that takes the call; the server's priorities between several are not played through."""
     mismatches: tuple[Mismatch, ...] = ()
     """Nearest first."""
 

@@ -43,8 +43,9 @@ def serve(
 ) -> None:
     """Serve SIP calls for a livekit-server: trunks and dispatch rules into rooms, and calls out of them.
 
-    The key comes from LIVEKIT_API_KEY and LIVEKIT_API_SECRET (environment or .env) alone. Prints one line, `READY {…}`,
-    once calls are taken; logs go to standard error. SIGTERM or Ctrl-C lets calls end first, a second one does not.
+    The key comes from LIVEKIT_API_KEY and LIVEKIT_API_SECRET (environment or .env) alone. Prints one
+    line, `READY {…}`, once calls are taken; logs go to standard error. SIGTERM or Ctrl-C lets calls end
+    first, a second one does not.
     """
     from sip.service import main, settings
 

@@ -1,7 +1,8 @@
-"""A phone call: a far leg, a near leg, and the media process between them. What inbound and outbound calls share.
+"""A phone call: a far leg, a near leg and a media process. What inbound and outbound calls share.
 
-Whatever ends a call first decides how: it calls `end`, everything that waits in `until` stops, and `_finish` tells
-the other parties, waits for the media process's last word, writes the record and frees what the call held.
+Whatever ends a call first decides how: it calls `end`, everything that waits in `until` stops, and
+`_finish` tells the other parties, waits for the media process's last word, writes the record and frees
+what the call held.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from sip import codes
@@ -21,7 +21,6 @@ from sip.service.control import (
     Active,
     Answering,
     Attributes,
-    CallSpec,
     Digits,
     End,
     Ended,
@@ -31,10 +30,12 @@ from sip.service.control import (
     Refuse,
 )
 from sip.service.digest import Challenger
+from sip.service.info import info_digit, q850_cause
 from sip.service.ladder import Ladder
 from sip.service.leg import Leg, Side
 from sip.service.media_pool import MediaPool, MediaProcess
 from sip.service.messages import Pairs, Request, respond, set_all
+from sip.service.record import Ending, Facts, summary
 from sip.service.routing import Refused, Routing
 from sip.service.settings import Settings
 from sip.service.transaction import ServerTransaction
@@ -47,20 +48,6 @@ LAST_WORD = 5.0
 HOST = "127.0.0.1"
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a call ends. `code` is the final code of a call that was not answered."""
-
-    by: str
-    """`far`, `room` or `service`."""
-    reason: str
-    code: int = 0
-    phrase: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-    q850: int = 0
-    """Cause from the far end's Reason header; 0: it gave none."""
 
 
 class Over(Exception):
@@ -96,26 +83,6 @@ class Desk(Protocol):
     def wrong_password(self, call_id: str) -> int:
         """How often this Call-ID has now answered a challenge wrongly."""
         ...
-
-
-@dataclass
-class Facts:
-    """What the summary says of a call; times are unix seconds, 0 while they have not come."""
-
-    direction: str
-    call_id: str
-    call_id_full: str
-    caller: str = ""
-    called: str = ""
-    peer: str = ""
-    trunk_id: str = ""
-    rule_id: str = ""
-    room: str = ""
-    identity: str = ""
-    """The participant's, in the room."""
-    times: dict[str, float] = field(default_factory=dict[str, float])
-    code: int = 0
-    """Final code of the INVITE."""
 
 
 class Call:
@@ -275,7 +242,7 @@ class Call:
         transaction.respond(self._with_mapped(respond(transaction.request, 200), leg))
         if leg is self.far:
             reason = transaction.request.headers.get("Reason") or ""
-            self.end(Ending("far", "hung up", 487, q850=_cause(reason)))
+            self.end(Ending("far", "hung up", 487, q850=q850_cause(reason)))
         else:
             self.end(Ending("room", "media hung up", 480))
 
@@ -392,55 +359,4 @@ class Call:
 
     def _summarise(self, ending: Ending) -> None:
         quality = self._ended.result().quality if self._ended.done() else {}
-        facts, times = self.facts, self.facts.times
-        answered = times.get("answered")
-        self.ladder.summarise(
-            {
-                "call_id": facts.call_id,
-                "call_id_full": facts.call_id_full,
-                "direction": facts.direction,
-                "from": facts.caller,
-                "to": facts.called,
-                "peer": facts.peer,
-                "trunk_id": facts.trunk_id,
-                "rule_id": facts.rule_id,
-                "room": facts.room,
-                "identity": facts.identity,
-                "times": {name: round(moment, 6) for name, moment in times.items()},
-                "duration_s": round(times["ended"] - answered, 3) if answered else 0.0,
-                "code": facts.code,
-                "ended_by": ending.by,
-                "reason": ending.reason,
-                "q850": ending.q850 or (16 if answered else codes.q850(facts.code)),
-                "quality": quality,
-            }
-        )
-
-
-def info_digit(request: Request) -> str | None:
-    """The key pressed, of a SIP INFO; empty for a body that says something else; None for no DTMF at all."""
-    text = request.body.decode(errors="replace")
-    if request.content_type == "application/dtmf":
-        digit = text.strip()[:1].upper()
-    elif request.content_type == "application/dtmf-relay":
-        fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-        digit = fields.get("Signal", fields.get("signal", "")).strip()[:2].upper()
-        digit = {"10": "*", "11": "#"}.get(digit, digit[:1])
-    else:
-        return None
-    return digit if digit and digit in "0123456789*#ABCD" else ""
-
-
-def _cause(reason: str) -> int:
-    """The Q.850 cause of a Reason header (RFC 3326); 0 when there is none."""
-    for item in reason.split(","):
-        protocol, _, parameters = item.strip().partition(";")
-        if protocol.strip().upper() == "Q.850":
-            for parameter in parameters.split(";"):
-                name, _, value = parameter.partition("=")
-                if name.strip().lower() == "cause" and value.strip().isdecimal():
-                    return int(value)
-    return 0
-
-
-__all__ = ["ALLOW", "Call", "CallSpec", "Desk", "Ending", "Facts", "Over", "info_digit"]
+        self.ladder.summarise(summary(self.facts, ending, quality))

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from sip.errors import ServiceError
-from sip.service.call import ALLOW, HOST, Call, Ending
+from sip.service.call import ALLOW, HOST, Call
 from sip.service.control import Message
 from sip.service.digest import Challenger
 from sip.service.inbound import InboundCall
@@ -21,6 +21,7 @@ from sip.service.media_pool import Launch, MediaPool, MediaProcess, launch_media
 from sip.service.messages import Malformed, Pairs, Request, mark_source, parse, respond
 from sip.service.peer import Peer, host_text, reply_to
 from sip.service.rate import RateLimit
+from sip.service.record import Ending
 from sip.service.routing import Routing
 from sip.service.settings import Settings
 from sip.service.transaction import ServerTransaction

@@ -1,4 +1,4 @@
-"""A call from the far end into a room: INVITE → who may call → media process → near INVITE → 180 → 200 → talk."""
+"""A call from the far end into a room: INVITE → who may call → room → near INVITE → 180 → 200 → talk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from livekit.protocol import sip
 from sip import codes
 from sip.service import bus_messages as rpc
 from sip.service import mapping, sdp
-from sip.service.call import ALLOW, HOST, Call, Desk, Ending, Facts
+from sip.service.call import ALLOW, HOST, Call, Desk
 from sip.service.control import CallSpec, Expect, RoomSpec
 from sip.service.dialog import Dialog
 from sip.service.digest import Verdict
@@ -21,6 +21,7 @@ from sip.service.leg import SDP, Invitation, Leg
 from sip.service.messages import Pairs, Response, address_of, respond, set_all
 from sip.service.negotiation import MIN_SESSION, Timer, session_timer
 from sip.service.peer import Peer
+from sip.service.record import Ending, Facts
 from sip.service.routing import Inbound, Refused, Route, participant_token
 from sip.service.transaction import ServerTransaction
 
@@ -278,7 +279,7 @@ class InboundCall(Call):
 
 
 def check_offer(body: bytes) -> None:
-    """Whether a call can stand on this SDP. Raises `Refused`: 400 for what is none, 488 for no common codec."""
+    """Whether a call can stand on this SDP. Raises `Refused`: 400 for no SDP, 488 for no common codec."""
     try:
         audio = sdp.audio(body)
     except sdp.NoAudio as error:

@@ -1,7 +1,8 @@
 """The signalling record of a call: every message of the far leg, and a summary. One call, two files.
 
-`<stem>.ladder.jsonl`: a line a message, `{"t", "dir", "transport", "peer", "first", "text"}`, `t` in unix seconds,
-`dir` "in" or "out". `<stem>.signal.json`: who, which trunk and rule, when, how it ended. See docs/design.md.
+`<stem>.ladder.jsonl`: a line a message, `{"t", "dir", "transport", "peer", "first", "text"}`, `t` in unix
+seconds, `dir` "in" or "out". `<stem>.signal.json`: who, which trunk and rule, when, how it ended. See
+docs/design.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One leg of a call: a dialog, and the transactions in it. A `Side` is the face of the edge that the leg is on."""
+"""One leg of a call: a dialog, and the transactions in it. A `Side` is the face of the edge it is on."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ class Side:
     def _request(self, transaction: ServerTransaction) -> None:
         request = transaction.request
         leg = self.legs.get(request.to_tag) if request.to_tag else None
-        if leg is None:
-            self.on_request(transaction)
-        elif request.method == "CANCEL":
+        if leg is None or request.method == "CANCEL":
             self.on_request(transaction)
         elif leg.dialog.call_id != request.call_id or leg.dialog.remote_tag != request.from_tag:
             transaction.reply(481)
@@ -116,7 +114,7 @@ class Leg:
     def request(
         self, method: str, headers: Pairs = (), body: bytes = b"", content_type: str = SDP
     ) -> asyncio.Future[Response]:
-        """Send a request in the dialog now; its final response later. A 2xx to an INVITE still needs `ack`."""
+        """Send a request in the dialog now; its final response later. An INVITE's 2xx still needs `ack`."""
         request = self._build(method, headers, body, content_type)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         answered: list[int] = []
@@ -163,7 +161,7 @@ class Leg:
         except ValueError:
             return self.flow
         behind_nat = is_private(hop.host) and not is_private(self.flow.host)
-        # A Contact behind a NAT leads nowhere, and a name leads to where the dialog's first message came from.
+        # A Contact behind a NAT leads nowhere; a name leads to where the dialog's first message came from.
         return self.flow if behind_nat or not is_address(hop.host) else hop
 
     def _authorized(self, response: Response, method: str, body: bytes) -> Pairs:

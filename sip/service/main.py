@@ -28,7 +28,7 @@ CHECK_TIMEOUT = 5.0
 async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` gets the ready line. Raises `ServiceError`.
 
-    The first signal drains: new calls get 503, calls that stand may end by themselves. A second one ends them.
+    The first signal drains: new calls get 503, calls that stand may end by themselves. A second ends them.
     """
     stopped = asyncio.Event()
     hurried = asyncio.Event()

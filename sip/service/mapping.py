@@ -36,8 +36,9 @@ _TELLS_CALLER = {
 }
 _SECRET = {"authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate"}
 _OURS = {
-    "via", "from", "to", "call-id", "cseq", "contact", "max-forwards", "route", "record-route", "content-length",
-    "content-type", "require", "supported", "allow", "session-expires", "min-se", "refer-to", *_SECRET,
+    "via", "from", "to", "call-id", "cseq", "contact", "max-forwards", "route", "record-route",
+    "content-length", "content-type", "require", "supported", "allow", "session-expires", "min-se",
+    "refer-to", *_SECRET,
 }  # fmt: skip
 """Headers that make the dialog: no mapping may replace them."""
 
@@ -47,14 +48,14 @@ def to_attributes(
 ) -> dict[str, str]:
     """Attributes from a far end's INVITE or 200 OK.
 
-    `mapped` is header → attribute; `include` a SIPHeaderOptions. `hide_caller` leaves out what tells the number.
+    `mapped` is header → attribute, `include` a SIPHeaderOptions; `hide_caller` leaves out the number.
     """
     attributes: dict[str, str] = {}
     for name, value in remote_headers(message).items():
         lower = name.lower()
-        if include == ALL_HEADERS or (include == X_HEADERS and lower.startswith("x-")):
-            if not (hide_caller and lower in _TELLS_CALLER):
-                attributes[f"sip.h.{lower}"] = value
+        wanted = include == ALL_HEADERS or (include == X_HEADERS and lower.startswith("x-"))
+        if wanted and not (hide_caller and lower in _TELLS_CALLER):
+            attributes[f"sip.h.{lower}"] = value
     for header, attribute in {**_CARRIERS, **mapped}.items():
         value = message.headers.get(header)
         if value is not None:
@@ -66,7 +67,7 @@ def remote_headers(message: Request | Response) -> dict[str, str]:
     """All headers but credentials; several values of one name are joined with commas."""
     return {
         name: ", ".join(message.headers.getlist(name))
-        for name in message.headers.keys()
+        for name in message.headers.keys()  # noqa: SIM118 - not a dictionary
         if name.lower() not in _SECRET
     }
 
@@ -74,7 +75,7 @@ def remote_headers(message: Request | Response) -> dict[str, str]:
 def to_headers(
     attributes: Mapping[str, str], mapped: Mapping[str, str], fixed: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Headers for a response, BYE or REFER: `fixed` ones, and those that `mapped` (attribute → header) gives."""
+    """Headers for a response, BYE or REFER: `fixed` ones, and those that `mapped` gives."""
     headers = dict(fixed)
     for attribute, header in mapped.items():
         if attribute in attributes:

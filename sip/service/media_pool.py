@@ -36,9 +36,13 @@ class Process(Protocol):
 
     pid: int
 
-    async def wait(self) -> int: ...
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        ...
 
-    def send_signal(self, signal: int, /) -> None: ...
+    def send_signal(self, signal: int, /) -> None:
+        """Raises `ProcessLookupError` when it has ended."""
+        ...
 
 
 Launch = Callable[[socket.socket], Awaitable[Process]]
@@ -58,6 +62,7 @@ class MediaProcess:
 
     @property
     def sip_port(self) -> int:
+        """Of its near leg, on 127.0.0.1."""
         return self.ready.result().sip_port
 
     def send(self, message: Message) -> None:
@@ -93,7 +98,7 @@ async def launch_media(end: socket.socket) -> Process:
 
 
 class MediaPool:
-    """`size` media processes. `on_message` gets what they say, `on_death` each one that ended with its calls."""
+    """`size` media processes. `on_message` gets what they say, `on_death` each one that ended."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """SIP messages: parsing that trusts nobody, and building. RFC 3261 sections 7, 18.3, 20, 25.
 
-`sipmessage` checks the grammar; what goes over the wire keeps the far end's own spelling (tags, URIs, parameters),
-because the far end compares it with what it sent.
+`sipmessage` checks the grammar; what goes over the wire keeps the far end's own spelling (tags, URIs,
+parameters), because the far end compares it with what it sent.
 """
 
 from __future__ import annotations

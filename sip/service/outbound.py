@@ -1,4 +1,4 @@
-"""A call from a room to the far end: `CreateSIPParticipant` on the bus → room → near INVITE → far INVITE → talk."""
+"""A call from a room to the far end: room → near INVITE → far INVITE, digest → 180 → 200 → talk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from livekit.protocol import sip
 
 from sip.service import bus_messages as rpc
 from sip.service import digest, mapping
-from sip.service.call import ALLOW, Call, Desk, Ending, Facts, Over
+from sip.service.call import ALLOW, Call, Desk, Over
 from sip.service.control import Attributes, CallSpec, Dial, RoomSpec
 from sip.service.destination import Destination
 from sip.service.dialog import Dialog
@@ -18,6 +18,7 @@ from sip.service.inbound import MAX_CALL_DURATION, RINGING_TIMEOUT, media_timeou
 from sip.service.ladder import Ladder
 from sip.service.leg import SDP, Invitation, Leg, resolve
 from sip.service.messages import Pairs, Response
+from sip.service.record import Ending, Facts
 from sip.service.routing import Refused, participant_token
 from sip.service.transaction import ServerTransaction
 

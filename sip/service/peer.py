@@ -1,4 +1,4 @@
-"""Where a message came from or goes to, and how a URI names it (RFC 3261 18, RFC 3263 without DNS records)."""
+"""Where a message came from or goes to, and how a URI names it (RFC 3261 18, RFC 3263 without SRV)."""
 
 from __future__ import annotations
 

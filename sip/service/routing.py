@@ -1,4 +1,4 @@
-"""Who may call, and where the call goes: asked of livekit-server over the bus, explained when the answer is no."""
+"""Who may call, and where the call goes: asked of livekit-server, explained when the answer is no."""
 
 from __future__ import annotations
 
@@ -33,13 +33,17 @@ class Caller(Protocol):
 
     async def call(
         self, service: str, method: str, request: Message, response_type: type[_Answer], /, *, timeout: float
-    ) -> _Answer: ...
+    ) -> _Answer:
+        """Ask a method of another service."""
+        ...
 
 
 class Directory(Protocol):
     """Trunks and rules, as far as they choose calls."""
 
-    async def filters(self) -> tuple[list[TrunkFilter], list[RuleFilter]]: ...
+    async def filters(self) -> tuple[list[TrunkFilter], list[RuleFilter]]:
+        """All inbound trunks and all dispatch rules."""
+        ...
 
 
 class Refused(Exception):
@@ -71,6 +75,7 @@ class Inbound:
 
     @property
     def match(self) -> InboundCall:
+        """The same, in the words of `sip.match`."""
         return InboundCall(self.source_ip, self.from_uri.user, self.to_uri.user, self.from_uri.host)
 
 
@@ -93,7 +98,8 @@ class Routing:
     async def route(self, call: Inbound) -> Route:
         """Trunk, credentials and rule of a call. Raises `Refused`.
 
-        Both questions are asked at once: evaluating rules changes nothing, and the server finds the trunk for each.
+        Both questions are asked at once: evaluating rules changes nothing, and the server finds the trunk
+        for each.
         """
         described = rpc.SIPCall(
             lk_call_id=call.lk_call_id,
@@ -133,7 +139,7 @@ class Routing:
         return Route(auth.sip_trunk_id, credentials, dispatch)
 
     async def accept(self, call: Inbound, route: Route) -> rpc.EvaluateSIPDispatchRulesResponse:
-        """The rule that takes the call, asked for only after its credentials were proven. Raises `Refused`."""
+        """The rule that takes the call, told only after its credentials were proven. Raises `Refused`."""
         dispatch = route.dispatch
         result = dispatch.result if dispatch else rpc.DROP
         if dispatch and (
@@ -149,7 +155,7 @@ class Routing:
         raise Refused(explanation.code, str(explanation))
 
     async def _no_trunk(self, call: Inbound) -> None:
-        """A rule without trunks takes calls that match no trunk; but not past a trunk that forbids this one."""
+        """A rule without trunks takes calls without a trunk, but not past a trunk that forbids this one."""
         filters = await self._filters()
         forbidden = forbidding(call.match, filters[0]) if filters else None
         if forbidden:

@@ -1,4 +1,4 @@
-"""The little of SDP (RFC 4566, 3264) that signalling needs: is there audio, which codecs, which way, where to."""
+"""The little of SDP (RFC 4566, 3264) that signalling needs: audio, its codecs, direction, address."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ _TIMES = ("drain_timeout", "invite_rate")
 
 
 def read(environment: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
-    """Settings from flags (None: not given), then the environment, then defaults. Raises `ConfigurationError`."""
+    """Settings from flags (None: not given), the environment, then defaults. Raises `ConfigurationError`."""
     values: dict[str, object] = {}
     for name, variable in NAMES.items():
         value = flags.get(name)

@@ -1,7 +1,7 @@
-"""SIP transactions (RFC 3261 17, RFC 6026): retransmission and matching, with no socket and no clock of their own.
+"""SIP transactions (RFC 3261 17, RFC 6026): retransmission and matching, with no socket and no clock.
 
-Timers run on any `Clock` (an asyncio loop is one); messages leave through a `send` function. A request that times
-out ends with a response made here: 408, or 503 when its peer cannot be reached (RFC 3261 8.1.3.1).
+Timers run on any `Clock` (an asyncio loop is one); messages leave through a `send` function. A request that
+times out ends with a response made here: 408, or 503 when its peer cannot be reached (RFC 3261 8.1.3.1).
 """
 
 from __future__ import annotations
@@ -25,15 +25,21 @@ ServerKey = tuple[str, str, str]
 class Timer(Protocol):
     """A pending call."""
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        """Never make it."""
+        ...
 
 
 class Clock(Protocol):
     """What an asyncio loop gives."""
 
-    def time(self) -> float: ...
+    def time(self) -> float:
+        """Seconds."""
+        ...
 
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer: ...
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer:
+        """Call back after `delay` seconds."""
+        ...
 
 
 class State(enum.Enum):
@@ -60,6 +66,7 @@ class _Transaction:
 
     @property
     def invite(self) -> bool:
+        """Whether it is an INVITE's."""
         return self.request.method == "INVITE"
 
     def terminate(self) -> None:

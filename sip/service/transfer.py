@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from sip import codes
 from sip.service import mapping
 from sip.service.bus import BusError
-from sip.service.call import Call, Ending
+from sip.service.call import Call
 from sip.service.control import TransferTone
 from sip.service.messages import Pairs, Request, uri_of
 from sip.service.outbound import sip_status
+from sip.service.record import Ending
 
 logger = logging.getLogger(__name__)
 

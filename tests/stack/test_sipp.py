@@ -1,4 +1,4 @@
-"""SIPp against the whole service: a user agent that is not ours, on both ends of calls through a real room."""
+"""SIPp against the whole service: a user agent not ours, on both ends of calls through a real room."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def local(livekit_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 async def _provision(stack: LocalStack) -> None:
     """A trunk and a rule for each thing that can be dialled."""
     async with _api(stack) as livekit:
-        for name, room, more in (
-            ("tone", ROOM, {}),
-            ("quiet", "quiet", {}),
-            ("forbidden", ROOM, {"allowed_addresses": ["198.51.100.0/24"]}),
-            ("norule", "", {}),
+        for name, room, allowed in (
+            ("tone", ROOM, []),
+            ("quiet", "quiet", []),
+            ("forbidden", ROOM, ["198.51.100.0/24"]),
+            ("norule", "", []),
         ):
-            wanted = sip.SIPInboundTrunkInfo(name=name, numbers=[name], **more)
+            wanted = sip.SIPInboundTrunkInfo(name=name, numbers=[name], allowed_addresses=allowed)
             wanted.ringing_timeout.FromMilliseconds(700)
             trunk = await livekit.sip.create_inbound_trunk(sip.CreateSIPInboundTrunkRequest(trunk=wanted))
             if room:
