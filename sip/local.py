@@ -87,16 +87,18 @@ class NameLock:
     def acquire(self) -> None:
         """Hold the name. Raises `ServiceError` when a running stack has it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         for _ in range(50):
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), self.path.stat()):
+                    self._descriptor = descriptor
+                    return
             except BlockingIOError:
                 time.sleep(0.002)  # `held` in another process holds it, too, but only for an instant
-            else:
-                self._descriptor = descriptor
-                return
-        os.close(descriptor)
+            except FileNotFoundError:
+                pass  # its last holder removed the file between our two looks at it
+            os.close(descriptor)
         raise ServiceError(
             f"a local stack named {self.name!r} runs already",
             "",
@@ -104,8 +106,9 @@ class NameLock:
         )
 
     def release(self) -> None:
-        """Let go; a second call is no error. The file stays: without it two stacks could hold one name."""
+        """Let go; a second call is no error."""
         if self._descriptor is not None:
+            self.path.unlink(missing_ok=True)  # before others can have it; `acquire` notices
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +296,32 @@ def test_which_stack_is_meant(state_home: Path) -> None:
     locks[1].release()
     with pytest.raises(StackNotFound, match="no local stack runs"):
         load()
+
+
+def test_a_name_is_held_by_one_however_often_it_changes_hands(state_home: Path) -> None:
+    """Letting go removes the lock's file, and still no two hold a name at the same time."""
+    held: list[int] = []
+    most: list[int] = []
+
+    def take_turns() -> None:
+        taken = 0
+        while taken < 20:
+            lock = NameLock("one")
+            try:
+                lock.acquire()
+            except ServiceError:
+                continue
+            held.append(1)
+            most.append(len(held))
+            held.pop()
+            lock.release()
+            taken += 1
+
+    threads = [threading.Thread(target=take_turns) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 80
+    assert max(most) == 1
+    assert list((state_home / "livekit-phone-agent").iterdir()) == []
