@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 3.0
 """Seconds from the end of the caller's turn to the agent's voice before the turn is tried once more."""
-PATIENCE_AGAIN = 1.0
+PATIENCE_AGAIN = 0.6
 """Seconds of silence after the recorded "one moment", during which the second try is already under way
 (1.3 s). With the recorded goodbye (2.5 s) a call ends within 5 s of the first sign of failure."""
 UNHEARD_AFTER = 2.0

@@ -110,11 +110,10 @@ def follow_caller(session: AgentSession[Any], ctx: JobContext | None = None) -> 
 
 
 async def play_out(session: AgentSession[Any]) -> None:
-    """Wait until nothing is being said any more and its sound has reached the telephone."""
+    """Wait until all that was to be said has reached the telephone; nothing can be said afterwards."""
     try:
         async with asyncio.timeout(LAST_WORDS_LIMIT):
-            while (speech := session.current_speech) is not None:
-                await speech.wait_for_playout()
+            await session.drain()
     except TimeoutError:
         logger.warning("last words took longer than %s s", LAST_WORDS_LIMIT)
     await asyncio.sleep(TRANSIT)
