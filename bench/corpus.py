@@ -194,12 +194,10 @@ _SOUNDS = "cough-1 cough-2 cough-3 throat sniff click bump hiss static breath hu
 _SOUNDS_HELD_OUT = "cough-4 cough-5 sneeze crackle hum-3 rustle"
 
 LECTURES = (
-    "We are open from Monday to Saturday, from nine in the morning until six in the evening. On "
-    "public holidays we are closed. You can reach us by phone at any time, and outside of our opening hours you can "
-    "leave a message.",
-    "Your order left our warehouse on Monday and should arrive within three working days. You will get a "
-    "message with a link as soon as the driver is on the way, and the parcel can also be left with a neighbor "
-    "if nobody is at home.",
+    "Our office can be reached by telephone on every working day of the week from nine in the morning until "
+    "six in the evening. On public holidays we are closed. Outside of our opening hours you can leave a message.",
+    "Your order left our warehouse on Monday and should arrive within the next three working days. You will get "
+    "a message with a link as soon as the driver is on the way. The parcel can also be left with a neighbor.",
 )
 """What the agent is saying when it is interrupted; neither ends in a question."""
 

@@ -35,8 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen:
         print("no case matches", file=sys.stderr)
         return 2
-    outcomes = asyncio.run(_run(chosen, options))
+    outcomes = _load(options.load) if options.load else asyncio.run(_run(chosen, options))
     return _report(chosen, outcomes, options)
+
+
+def _load(files: list[Path]) -> dict[str, list[Outcome]]:
+    """Outcomes of earlier runs with `--json`, put together."""
+    found: dict[str, list[Outcome]] = {}
+    for file in files:
+        for policy, outcomes in json.loads(file.read_text())["outcomes"].items():
+            found.setdefault(policy, []).extend(Outcome(**outcome) for outcome in outcomes)
+    return found
 
 
 async def _run(chosen: list[Case], options: argparse.Namespace) -> dict[str, list[Outcome]]:
@@ -220,6 +229,9 @@ def _choose(options: argparse.Namespace) -> list[Case]:
         found = [case for case in found if case.held_out == (options.part == "held-out")]
     if options.match:
         found = [case for case in found if options.match in case.name]
+    if options.shard:
+        number, of = (int(part) for part in options.shard.split("/"))
+        found = found[number - 1 :: of]
     if options.n:
         by_kind: dict[tuple[str, bool], list[Case]] = {}
         for case in found:
@@ -235,6 +247,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", default="all", choices=["all", "tuning", "held-out"])
     parser.add_argument("--match", default="", help="only cases whose name holds this")
     parser.add_argument("-n", type=int, default=0, help="at most so many cases of each kind; 0: all")
+    parser.add_argument("--shard", default="", help="2/5: every fifth case, from the second on")
+    parser.add_argument("--load", nargs="+", type=Path, default=[], help="report on files of --json instead")
     parser.add_argument("--jobs", type=int, default=4, help="cases at the same time (%(default)s)")
     parser.add_argument("--json", action="store_true", help="everything measured, as JSON")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")

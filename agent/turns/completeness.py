@@ -70,7 +70,7 @@ def _numbers(words: list[str], said: str, text: str, asked: str) -> Verdict | No
     if reading is False:
         return Verdict(Level.COMPLETE, "the number has all its digits")
     run = trailing_run(words)
-    if len(run.digits) >= 4 and run.words >= 2:
+    if len(run.digits) >= 6 or (len(run.digits) >= 4 and run.words >= 2):
         return Verdict(Level.UNCERTAIN, "a number of unknown length")
     letters = len(words) - len(
         "".join(" " if len(w) == 1 and w.isalpha() else "x" for w in words).rstrip(" ")
@@ -169,6 +169,8 @@ def _dangling(words: list[str], said: str, text: str, asked: str) -> Verdict | N
         return Verdict(Level.INCOMPLETE, f"ends in {last}")
     if last in lex.MAY_END and not asks:
         return Verdict(Level.UNCERTAIN, f"ends in {last}")
+    if lex.BARE_SUBJECT.search(said) and not asks:
+        return Verdict(Level.INCOMPLETE, f"ends in {before} {last}")
     if lex.LABEL_ONLY.match(said):
         return Verdict(Level.INCOMPLETE, "a label with no value")
     if (

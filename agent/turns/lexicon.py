@@ -123,6 +123,11 @@ STRANDED = re.compile(
     r"(?:come|log|check|sign|fill|drop|get|hand|go|hang|hold|carry) (?:in|on)$|"
     r"(?:have|do) (?:i|you|we) (?:have to|need to)$|looking (?:at|for)$|to look (?:at|for)$"
 )
+BARE_SUBJECT = re.compile(
+    r"\b(?:whether|if|because|unless|until) (?:i|you|he|she|it|we|they|there)$|"
+    # Recognisers write "you" for a "to" at the end of a breath: "I want you", "a table for you".
+    r"\b(?:i|we) (?:want|need|have|like|would like|wanted) you$|\b(?:table|room|appointment|seat) for you$"
+)
 LABEL_ONLY = re.compile(
     r"^(?:(?:yes|okay|sure|so|and|well|oh) )*(?:my|the|our|his|her)(?: \w+){0,2} "
     r"(?:name|number|address|email|phone|birthday|date of birth|"

@@ -59,7 +59,7 @@ class TurnOptions:
         return {
             "sample_rate": 8000,
             "min_speech_duration": 0.064,
-            "min_silence_duration": 0.25,
+            "min_silence_duration": 0.2,
             "prefix_padding_duration": 0.3,
             "activation_threshold": 0.5,
             "deactivation_threshold": 0.35,

@@ -22,7 +22,7 @@ class Waits:
     habits.
     """
 
-    complete: float = 0.30
+    complete: float = 0.25
     uncertain: float = 0.95
     incomplete: float = 1.45
     reading: float = 1.6

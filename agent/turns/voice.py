@@ -33,13 +33,22 @@ _START, _WINDOW, _END = (
 class OverlapWaits:
     """How long the end of the caller's speech over the agent is kept back, in seconds after Silero's own end.
 
-    `unclear`: little voice was heard and no words: a cough, a click. `voiced`: a voice of `clear` seconds or
-    more was heard; its words are waited for, however slow the recogniser, up to this bound.
+    `unclear`: little voice was heard and no words: a cough, a click. `voiced`: at least `clear` seconds of
+    voice; its words are waited for, since a "stop" is no longer than that. `long`: at least `spoken` seconds,
+    or interim words that ask for the floor; what is said is waited for, however slow the recogniser.
     """
 
     unclear: float = 0.2
-    voiced: float = 1.2
+    voiced: float = 1.0
+    long: float = 1.5
     clear: float = 0.28
+    spoken: float = 0.6
+
+    def bound(self, voiced: float, likely: Overlap | None) -> float:
+        """The wait after `voiced` seconds of voice whose words are `likely` this, so far."""
+        if likely is Overlap.WORDS or voiced >= self.spoken:
+            return self.long
+        return self.voiced if voiced >= self.clear else self.unclear
 
 
 class PhoneVAD(vad.VAD):
@@ -145,8 +154,7 @@ class _PhoneVADStream(vad.VADStream):
     def _on_end(self, event: vad.VADEvent) -> None:
         ended_at = self._floor.clock() - event.silence_duration
         if self._over and self._floor.agent_holds and not self._resolved():
-            clear = self._voiced >= self._waits.clear or self._floor.likely is Overlap.WORDS
-            bound = self._waits.voiced if clear else self._waits.unclear
+            bound = self._waits.bound(self._voiced, self._floor.likely)
             self._pending = asyncio.create_task(
                 self._end_when_known(event, ended_at, bound), name="phone_vad_end"
             )
