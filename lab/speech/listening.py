@@ -1,8 +1,8 @@
 """Where speech starts and ends in a call's audio. No I/O: audio in, events out.
 
 Two measures of quiet, both from 32 ms chunks. *Hushed*: the level is far below the loudest of this segment,
-or down at the noise of the line, or the detector doubts; it comes about 60 ms before the second and is enough
-to decode on suspicion. *Silent*: the detector says there is no speech. After the end-pointing time of silence,
+or down at the noise of the line, or the detector doubts; it comes 60 ms before the second and is enough to
+decode on suspicion. *Silent*: the detector says there is no speech. After the end-pointing time of silence,
 or a little more of hush, the segment is over.
 """
 
