@@ -37,6 +37,16 @@ t=0 0
 m=audio [media_port] RTP/AVP 0
 a=rtpmap:0 PCMU/8000
 """
+_INVITE = f"""
+INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: <sip:sipp@[local_ip]:[local_port]>;tag=[call_number]
+To: <sip:[service]@[remote_ip]:[remote_port]>
+Call-ID: [call_id]
+CSeq: 1 INVITE
+Contact: <sip:sipp@[local_ip]:[local_port]>
+Max-Forwards: 70
+{_SDP}"""
 _REPLY = """
 SIP/2.0 {status}
 [last_Via:]
@@ -111,7 +121,12 @@ async def sipp(*arguments: str, port: int = 0) -> tuple[int, str]:
         "sipp", *arguments, *local_port, "-i", "127.0.0.1", "-nostdin", "-timeout", "25", "-timeout_error",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
     return process.returncode or 0, output.decode(errors="replace")[-3000:]
 
 
@@ -131,16 +146,7 @@ async def test_uac_scenario(local: LocalStack, transport: str, calls: int) -> No
 async def test_refusals(local: LocalStack, tmp_path: Path, number: str, code: int) -> None:
     """Source, number, rule, no agent: the true code; only the last one rang."""
     rings = '<recv response="180"/>' if code == 486 else ""
-    invite = f"""
-INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: <sip:sipp@[local_ip]:[local_port]>;tag=[call_number]
-To: <sip:[service]@[remote_ip]:[remote_port]>
-Call-ID: [call_id]
-CSeq: 1 INVITE
-Contact: <sip:sipp@[local_ip]:[local_port]>
-Max-Forwards: 70
-{_SDP}"""
+    invite = _INVITE
     ack = """
 ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
 [last_Via:]
@@ -159,6 +165,44 @@ Content-Length: 0
     )
     result, output = await sipp("-sf", str(scenario), "-s", number, "-m", "1", local.sip_address)
     assert result == 0, output
+
+
+def in_dialog(method: str, sequence: int, body: str = "Content-Length: 0\n\n") -> str:
+    """A step: a request in the dialog of a call that SIPp made."""
+    text = f"""
+{method} [next_url] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: <sip:sipp@[local_ip]:[local_port]>;tag=[call_number]
+[last_To:]
+Call-ID: [call_id]
+CSeq: {sequence} {method}
+Contact: <sip:sipp@[local_ip]:[local_port]>
+Max-Forwards: 70
+{body}"""
+    return f"<send><![CDATA[{text}]]></send>"
+
+
+async def test_hold_and_resume_do_not_end_the_call(local: LocalStack, tmp_path: Path) -> None:
+    """re-INVITE with sendonly is answered recvonly, with sendrecv back again; then INFO digits, BYE."""
+    checked = (
+        '<recv response="200" crlf="true"><action><ereg regexp="a={}" search_in="body" check_it="true" '
+        'assign_to="{}"/></action></recv>'
+    )
+    steps = (
+        f'<send><![CDATA[{_INVITE}]]></send><recv response="100"/><recv response="180"/>'
+        f'<recv response="200" rrs="true"/>{in_dialog("ACK", 1)}<pause milliseconds="200"/>'
+    )
+    for sequence, (wanted, expected) in enumerate((("sendonly", "recvonly"), ("sendrecv", "sendrecv")), 2):
+        steps += in_dialog("INVITE", sequence, f"{_SDP}a={wanted}\n")
+        steps += checked.format(expected, f"a{sequence}") + in_dialog("ACK", sequence)
+    digits = "Content-Type: application/dtmf-relay\nContent-Length: [len]\n\nSignal=5\nDuration=160\n"
+    steps += f'{in_dialog("INFO", 4, digits)}<recv response="200"/><pause milliseconds="200"/>'
+    steps += f'{in_dialog("BYE", 5)}<recv response="200"/><Reference variables="a2,a3"/>'
+    scenario = tmp_path / "hold.xml"
+    scenario.write_text(f"{_HEAD}{steps}</scenario>")
+    async with talker(local):
+        code, output = await sipp("-sf", str(scenario), "-s", "tone", "-m", "1", local.sip_address)
+    assert code == 0, output
 
 
 @asynccontextmanager
@@ -259,7 +303,9 @@ SIP/2.0 200 OK
         info = await dial(livekit, unused_udp_port)
         assert info.participant_id.startswith("PA_")
         callee = room.remote_participants["callee"]
-        assert callee.attributes["sip.callStatus"] == "active"
+        async with asyncio.timeout(5):
+            while callee.attributes["sip.callStatus"] != "active":  # noqa: ASYNC110 - others hear of it later
+                await asyncio.sleep(0.01)
         assert callee.attributes["sip.callTag"]
         await livekit.sip.transfer_sip_participant(
             sip.TransferSIPParticipantRequest(
