@@ -168,11 +168,15 @@ def demo(
     script: Annotated[Path | None, typer.Option("--script", help="What the caller does (YAML).")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where recording and report go.")] = None,
+    to: Annotated[str, typer.Option("--to", help="Number to call; the stack's first by default.")] = "",
+    stack_name: Annotated[
+        str, typer.Option("--stack", help="A running stack; by default one is started for the call.")
+    ] = "",
 ) -> None:
     """A real phone call on this machine: start a stack, call the agent, show what was said and how fast."""
     from lab.demo import run
 
-    raise typer.Exit(run(script=script, json_file=json_file, out=out))
+    raise typer.Exit(run(script=script, json_file=json_file, out=out, to=to, stack=stack_name))
 
 
 def _summary(found: LocalStack, healths: list[Health]) -> dict[str, object]:

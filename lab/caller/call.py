@@ -51,6 +51,8 @@ class Sentence:
     text: str | None
     turn: bool = True
     """False for a sound of the caller that claims no turn."""
+    interrupts: bool = False
+    """Said by an `interrupt` step."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class CallResult:
     """What became of a call. Times are seconds from `t0`, the Unix time at which the INVITE left."""
 
     script: str
+    about: str
+    """What the script shows, in its own words."""
     t0: float
     call_id: str
     codec: str
@@ -122,10 +126,10 @@ async def place_call(
     line = Line(local_address(*address(to)), codec_named(codec), on_frame)
     phone = Phone(user, line.codec, line.port, line.connect, transport)
     performer = Performer(phone, line, Listener(), ears, sounds, emit)
-    emit("dialing", codec=codec, transport=transport)
     line.start()
     try:
         await phone.dial(to)
+        emit("dialing", codec=codec, transport=transport, call_id=phone.call_id)
         await _answer(phone, ring, emit)
         await performer.perform(script.steps)
     except StepFailed as error:
@@ -197,6 +201,7 @@ def _result(
     sent, heard = line.recording(t0 - offset, over - offset + AFTERGLOW, RATE)
     result = CallResult(
         script=script.source,
+        about=script.about,
         t0=t0,
         call_id=phone.call_id,
         codec=codec,
@@ -216,7 +221,9 @@ def _result(
 
 
 def _on(said: Said, t0: float) -> Sentence:
-    return Sentence(round(said.began - t0, 3), round(said.ended - t0, 3), said.text, said.turn)
+    return Sentence(
+        round(said.began - t0, 3), round(said.ended - t0, 3), said.text, said.turn, said.interrupts
+    )
 
 
 def _quality(line: Line) -> Quality | None:

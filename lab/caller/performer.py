@@ -69,6 +69,7 @@ class Said:
     began: float
     ended: float
     turn: bool
+    interrupts: bool = False
 
 
 class StepFailed(Exception):
@@ -154,7 +155,8 @@ class Performer:
             self._mark = time.monotonic()
         self.emit("saying", text=text, seconds=round(sound.seconds, 2), turn=turn)
         ended = await self._until_done(lambda done: self.line.play(sound.pcm, sound.rate, done))
-        self.said.append(Said(text, ended - sound.seconds, ended, turn))
+        interrupts = isinstance(step, Interrupt) and turn
+        self.said.append(Said(text, ended - sound.seconds, ended, turn, interrupts))
         self.emit("said", text=text, turn=turn)
 
     async def _until_done(self, start: Callable[[Done], None]) -> float:
