@@ -69,7 +69,7 @@ class SpeechServer:
         app.add_routes(self._openai.routes())
         app.add_routes(Cartesia(self._synthesizer, self._voices, self._gate("cartesia")).routes())
         app.add_routes(self._admin())
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.3, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()

@@ -89,35 +89,39 @@ def frames(pcm: NDArray[np.int16], rate: int = 8000) -> list[rtc.AudioFrame]:
 
 
 async def listen(
-    stt: deepgram.STT, audio: list[rtc.AudioFrame], speed: float = 1.0
+    server: SpeechServer, stt: deepgram.STT, audio: list[rtc.AudioFrame], speed: float = 1.0
 ) -> list[tuple[float, SpeechEvent]]:
-    """Push audio at the pace of a call; every event with the seconds since the first, until speech ended.
+    """Push audio at the pace of a call; every event with the seconds since the first frame.
 
-    The plugin itself takes up to 5 s to end a stream: its keep-alive sleeps.
+    Done when the server has closed the stream and all that it said has arrived: the plugin's own end of a
+    stream comes up to 5 s later, because its keep-alive sleeps.
     """
     events: list[tuple[float, SpeechEvent]] = []
-    ended = asyncio.Event()
+    arrived = asyncio.Event()
     began = time.monotonic()
     stream = stt.stream(conn_options=ONCE)
 
     async def read() -> None:
         async for event in stream:
-            if event.type == SpeechEventType.RECOGNITION_USAGE:
-                continue
-            events.append((time.monotonic() - began, event))
-            if event.type == SpeechEventType.END_OF_SPEECH:
-                ended.set()
-            else:
-                ended.clear()
-        ended.set()
+            if event.type != SpeechEventType.RECOGNITION_USAGE:
+                events.append((time.monotonic() - began, event))
+                arrived.set()
+
+    def complete() -> bool:
+        said = sum(1 for text in server.faults.counts["deepgram"].texts if text)
+        heard = len(text_of(events, SpeechEventType.FINAL_TRANSCRIPT))
+        return heard >= said and (not events or events[-1][1].type == SpeechEventType.END_OF_SPEECH)
 
     async def push() -> None:
         for index, frame in enumerate(audio):
             stream.push_frame(frame)
             ahead = began + (index + 1) * frame.duration / speed - time.monotonic()
             await asyncio.sleep(max(0.0, ahead))
-        stream.flush()
-        await asyncio.wait_for(ended.wait(), 20)
+        stream.end_input()
+        await connections(server, 0)
+        while not complete():
+            arrived.clear()
+            await asyncio.wait_for(arrived.wait(), 10)
 
     reading, pushing = asyncio.create_task(read()), asyncio.create_task(push())
     try:
@@ -129,6 +133,13 @@ async def listen(
         pushing.cancel()
         await stream.aclose()
     return events
+
+
+async def connections(server: SpeechServer, count: int) -> None:
+    """Wait until so many recognition streams are open, which nothing announces."""
+    async with asyncio.timeout(20):
+        while server.faults.counts["deepgram"].open != count:  # noqa: ASYNC110 # a plain number
+            await asyncio.sleep(0.01)
 
 
 def text_of(events: list[tuple[float, SpeechEvent]], kind: SpeechEventType) -> list[str]:
@@ -201,19 +212,12 @@ async def speak(tts: cartesia.TTS, *sentences: str) -> list[tuple[float, rtc.Aud
     return found
 
 
-async def opened(server: SpeechServer) -> None:
-    """Wait until the plugin has connected, which nothing announces."""
-    async with asyncio.timeout(5):
-        while server.faults.counts["deepgram"].open == 0:  # noqa: ASYNC110 # the count is a plain number
-            await asyncio.sleep(0.01)
-
-
 async def test_recognises_key_words_of_telephone_audio(
     models: Models, server: SpeechServer, http: aiohttp.ClientSession
 ) -> None:
     """Synthesised speech through G.711 is recognised, with interim results before the final."""
     audio = frames(telephone(models, "Could I book a table for Friday evening please?"))
-    events = await listen(stt_of(server, http), audio)
+    events = await listen(server, stt_of(server, http), audio)
     kinds = [event.type for _, event in events]
     assert kinds[0] == SpeechEventType.START_OF_SPEECH
     assert kinds.index(SpeechEventType.INTERIM_TRANSCRIPT) < kinds.index(SpeechEventType.FINAL_TRANSCRIPT)
@@ -227,7 +231,7 @@ async def test_interim_results_grow_while_the_caller_speaks(
 ) -> None:
     """The first interim result comes before the caller is done, and holds less than the last."""
     pcm = telephone(models, "I would like to know what time the restaurant opens on Saturday evening.")
-    events = await listen(stt_of(server, http), frames(pcm))
+    events = await listen(server, stt_of(server, http), frames(pcm))
     interim = [(at, e) for at, e in events if e.type == SpeechEventType.INTERIM_TRANSCRIPT]
     assert len(interim) >= 3
     assert interim[0][0] < len(pcm) / 8000 - 1.5
@@ -240,7 +244,7 @@ async def test_words_of_finals_have_rising_times_inside_the_audio(
 ) -> None:
     """Word timestamps are in order, within the speech, and not equal slices."""
     pcm = telephone(models, "What time do you close on Sunday?")
-    events = await listen(stt_of(server, http), frames(pcm))
+    events = await listen(server, stt_of(server, http), frames(pcm))
     final = next(e for _, e in events if e.type == SpeechEventType.FINAL_TRANSCRIPT)
     words = final.alternatives[0].words
     assert words is not None and len(words) >= 5
@@ -256,7 +260,7 @@ async def test_noise_is_no_words(models: Models, server: SpeechServer, http: aio
     """Two seconds of line noise before a sentence add nothing to its transcript."""
     noise = np.random.default_rng(1).normal(0, 400, 16_000).astype(np.int16)
     pcm = np.concatenate((noise, telephone(models, "Thank you and goodbye.")))
-    events = await listen(stt_of(server, http), frames(pcm), speed=2)
+    events = await listen(server, stt_of(server, http), frames(pcm), speed=2)
     text = " ".join(text_of(events, SpeechEventType.FINAL_TRANSCRIPT)).lower()
     assert re.match(r"thank you", text)
 
@@ -270,7 +274,7 @@ async def test_a_long_utterance_comes_in_several_finals(
         " and our two children, and we would like to have dinner at your restaurant, and then a double room."
     )
     stt = stt_of(server, http, endpointing_ms=0)
-    events = await listen(stt, frames(telephone(models, text)), speed=2)
+    events = await listen(server, stt, frames(telephone(models, text)), speed=2)
     finals = [part for part in text_of(events, SpeechEventType.FINAL_TRANSCRIPT) if part]
     assert len(finals) >= 2
     heard = " ".join(finals).lower()
@@ -285,7 +289,7 @@ async def test_sample_rates(
     """The stream is recognised at every sample rate that a call may have."""
     voice = models.synthesizer.speak("Thank you and goodbye.", rate, "caller")
     pcm = np.concatenate((np.zeros(rate // 4, np.int16), voice, np.zeros(rate * 4 // 5, np.int16)))
-    events = await listen(stt_of(server, http, sample_rate=rate), frames(pcm, rate), speed=4)
+    events = await listen(server, stt_of(server, http, sample_rate=rate), frames(pcm, rate), speed=4)
     assert "goodbye" in " ".join(text_of(events, SpeechEventType.FINAL_TRANSCRIPT)).lower().replace(" ", "")
 
 
@@ -395,7 +399,7 @@ async def test_refusals_reach_the_plugins_as_status_errors(
     for provider in ("deepgram", "openai", "cartesia"):
         server.faults.set(provider, Fault(fail="http", status=status))
     with pytest.raises(APIStatusError) as refused:
-        await listen(stt_of(server, http), frames(np.zeros(8000, np.int16)))
+        await listen(server, stt_of(server, http), frames(np.zeros(8000, np.int16)))
     assert refused.value.status_code == status
     with pytest.raises(APIStatusError) as refused:
         await complete(llm_of(server), asked("Hello?"))
@@ -457,7 +461,7 @@ async def test_silence_of_an_open_recognition(
             await asyncio.sleep(frame.duration / 2)
 
     reading = asyncio.create_task(read())
-    await opened(server)
+    await connections(server, 1)
     server.faults.set("deepgram", Fault(fail="silence"))
     await push(first)
     server.faults.clear("deepgram")
@@ -472,7 +476,7 @@ async def test_a_cut_of_an_open_recognition(server: SpeechServer, http: aiohttp.
     """A cut that is set while a call runs breaks the open connection, even while nobody speaks."""
     stream = stt_of(server, http).stream(conn_options=ONCE)
     stream.push_frame(rtc.AudioFrame(bytes(320), 8000, 1, 160))
-    await opened(server)
+    await connections(server, 1)
     server.faults.set("deepgram", Fault(fail="cut", times=1))
     with pytest.raises(APIError):
         async for _ in stream:
