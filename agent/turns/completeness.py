@@ -169,6 +169,8 @@ def _dangling(words: list[str], said: str, text: str, asked: str) -> Verdict | N
         return Verdict(Level.INCOMPLETE, f"ends in {last}")
     if last in lex.MAY_END and not asks:
         return Verdict(Level.UNCERTAIN, f"ends in {last}")
+    if before and before not in lex.SOUND_ALIKES.get(last, frozenset({before})):
+        return Verdict(Level.UNCERTAIN, f"ends in {last}, or what sounds like it")
     if lex.BARE_SUBJECT.search(said) and not asks:
         return Verdict(Level.INCOMPLETE, f"ends in {before} {last}")
     if lex.LABEL_ONLY.match(said):

@@ -65,6 +65,9 @@ class Floor:
     agent_between: bool = False
     """The agent has spoken since the caller's voice last ended."""
 
+    finalize: Callable[[], None] | None = None
+    """Asks the recogniser for the final words of what it has heard so far."""
+
     clock: Callable[[], float] = time.time
     _kept: tuple[float, Any, Callable[[Any], None]] | None = None
 
@@ -102,6 +105,11 @@ class Floor:
             self.patience.paused(at - self.voice_ended_at)
         self.agent_between = False
         self.voice_began_at = self.voice_at = at
+
+    def voice_hushed(self) -> None:
+        """The caller is silent for a moment: the recogniser need not wait for longer."""
+        if self.finalize is not None:
+            self.finalize()
 
     def voice_ended(self, at: float) -> None:
         """The caller fell silent."""

@@ -123,6 +123,14 @@ STRANDED = re.compile(
     r"(?:come|log|check|sign|fill|drop|get|hand|go|hang|hold|carry) (?:in|on)$|"
     r"(?:have|do) (?:i|you|we) (?:have to|need to)$|looking (?:at|for)$|to look (?:at|for)$"
 )
+# What recognisers write for "to", "and" and "with" at the end of a breath, unless these words come before.
+SOUND_ALIKES = {
+    "too": words("me you that it him her them us this me is"),
+    "end": words("the an to will it this week weeks its dead"),
+    "way": words(
+        "the a an this that any no by my your his one other either half all long some right wrong which"
+    ),
+}
 BARE_SUBJECT = re.compile(
     r"\b(?:whether|if|because|unless|until) (?:i|you|he|she|it|we|they|there)$|"
     # Recognisers write "you" for a "to" at the end of a breath: "I want you", "a table for you".

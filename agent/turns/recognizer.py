@@ -120,11 +120,14 @@ class _PhoneStream(stt.RecognizeStream):
                 stream.end_input()
 
             feeding = asyncio.create_task(forward(), name="phone_stt_forward")
+            # In order with the audio: what the voice detector has heard, this stream has been given.
+            self._floor.finalize = self.flush
             try:
                 async for event in stream:
                     self._context = stream.context
                     self._filter(event)
             finally:
+                self._floor.finalize = None
                 await utils.aio.cancel_and_wait(feeding)
 
     def _cleaned(self, frame: rtc.AudioFrame) -> rtc.AudioFrame:

@@ -22,6 +22,7 @@ from agent.turns.backchannel import Overlap
 from agent.turns.echo import EchoGate
 from agent.turns.floor import Floor
 
+_HUSH_S = 0.15
 _START, _WINDOW, _END = (
     vad.VADEventType.START_OF_SPEECH,
     vad.VADEventType.INFERENCE_DONE,
@@ -88,6 +89,7 @@ class _PhoneVADStream(vad.VADStream):
         self._voiced = 0.0
         """Seconds of clear voice in the present speech."""
         self._pending: asyncio.Task[None] | None = None
+        self._hushed = True
         super().__init__(outer)
 
     def flush(self) -> None:
@@ -134,8 +136,12 @@ class _PhoneVADStream(vad.VADStream):
             self._voiced += 0.032 * min(1.0, max(0.0, (event.probability - 0.4) / 0.5))
             self._floor.voice_at = self._floor.clock()
             self._floor.voiced = max(self._floor.voiced, self._voiced)
+            self._hushed = False
         elif not event.speaking:
             self._voiced = 0.0
+        if event.speaking and not self._hushed and event.raw_accumulated_silence >= _HUSH_S:
+            self._hushed = True
+            self._floor.voice_hushed()
         if self._over or self._floor.agent_audible:
             event = replace(event, speech_duration=min(event.speech_duration, self._voiced))
         self._event_ch.send_nowait(event)
@@ -162,7 +168,7 @@ class _PhoneVADStream(vad.VADStream):
         self._end(event, ended_at)
 
     def _resolved(self) -> bool:
-        """Known by the final words; or likely no turn by the interim ones, and its final is not waited for."""
+        """Known by the final words, or likely no turn by the interim ones: no final is waited for."""
         return self._floor.known.is_set() or self._floor.likely in (Overlap.BACKCHANNEL, Overlap.ECHO)
 
     async def _end_when_known(self, event: vad.VADEvent, ended_at: float, bound: float) -> None:
