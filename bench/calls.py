@@ -176,15 +176,15 @@ packetisation and at least 40 ms of jitter buffer at the caller's end are inside
 - `invite_to_ok_ms`: from the INVITE leaving the caller to the 200 reaching him. By then the agent has joined
   the room and published its voice.
 - `invite_to_greeting_ms`: from the INVITE to the first voiced frame of the agent's greeting.
-- `response_ms`: from the last voiced frame of the caller's turn to the first of the agent's answer. It counts
-  only in calls whose answers were right: after every question the script wants words of the answer, recognised
-  from the audio.
+- `response_ms`: from the last voiced frame of the caller's turn to the first of the agent's answer. It
+  counts only in calls whose answers were right: after every question the script wants words of the answer,
+  recognised from the audio.
 - `barge_in_ms`: the caller says "Stop, wait." over the agent's speech; from his first voiced frame to the
   agent's last.
 
-A voiced frame is one within 18 dB of the talker's own level. The ear's error is at most 20 ms at 15 dB of white
-or pink noise (`tests/unit/test_ear.py`). A machine that does other work at the same time shows it here at once:
-leave it alone for the three minutes.
+A voiced frame is one within 18 dB of the talker's own level. The ear's error is at most 20 ms at 15 dB of
+white or pink noise (`tests/unit/test_ear.py`). A machine that does other work at the same time shows it here
+at once: leave it alone for the three minutes.
 """
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 
@@ -93,7 +93,9 @@ async def standing(name: str, folder: Path, console: Console) -> AsyncGenerator[
     from lab.stack.show import Printer
 
     console.print("Starting the stack", style="bold")
-    async with Stack(Options(f"demo-{os.getpid()}", folder / "stack"), Printer(console.file)) as stack:
+    async with Stack(
+        Options(f"demo-{os.getpid()}", folder / "stack"), Printer(cast(TextIO, console.file))
+    ) as stack:
         console.print()
         yield stack.local
 
