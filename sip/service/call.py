@@ -30,11 +30,11 @@ from sip.service.control import (
     Refuse,
 )
 from sip.service.digest import Challenger
-from sip.service.info import info_digit, q850_cause
+from sip.service.info import info_digit, q850_cause, room_reason
 from sip.service.ladder import Ladder
 from sip.service.leg import Leg, Side
 from sip.service.media_pool import MediaPool, MediaProcess
-from sip.service.messages import Pairs, Request, respond, set_all
+from sip.service.messages import Pairs, Request, Response, respond, set_all
 from sip.service.record import Ending, Facts, summary
 from sip.service.routing import Refused, Routing
 from sip.service.settings import Settings
@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY"
 LAST_WORD = 5.0
 """Seconds to wait for the media process's `Ended`."""
+GOODBYE = 2.0
+"""Seconds to wait for the far end's answer to our BYE."""
 HOST = "127.0.0.1"
 
 _T = TypeVar("_T")
@@ -246,7 +248,7 @@ class Call:
         else:
             self.end(Ending("room", "media hung up", 480))
 
-    def _with_mapped(self, response: Any, leg: Leg) -> Any:
+    def _with_mapped(self, response: Response, leg: Leg) -> Response:
         if leg is self.far:
             set_all(response, mapping.to_headers(self.attributes, self.attributes_to_headers, {}))
         return response
@@ -275,8 +277,8 @@ class Call:
     async def _carry(self) -> None:
         raise NotImplementedError
 
-    def _end_far(self, ending: Ending, headers: Pairs) -> None:
-        """Tell the far end, as far as it was told anything before."""
+    def _end_far(self, ending: Ending, headers: Pairs) -> asyncio.Future[Response] | None:
+        """Tell the far end, as far as it was told anything before; the answer to our BYE, if we sent one."""
         raise NotImplementedError
 
     def _end_near(self, ending: Ending) -> None:
@@ -321,11 +323,16 @@ class Call:
             headers += ending.headers
         if ours and ending.code:
             headers.append(("Reason", f'SIP;cause={ending.code};text="{codes.phrase(ending.code)}"'))
-        self._end_far(ending, headers)
+        if ending.by == "room":
+            headers.append(("Reason", room_reason(ending, answered="answered" in self.facts.times)))
+        goodbye = self._end_far(ending, headers)
         if self._last_answer:
             self._last_answer("")
         if self.media:
             await self._finish_media(ending)
+        if goodbye:
+            # A lost BYE must still be repeated when the service is about to stop.
+            await asyncio.wait({goodbye}, timeout=GOODBYE)
         self._log_end(ending)
         self._summarise(ending)
         for leg in (self.far, self.near):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import string
@@ -30,6 +31,8 @@ from sip.service.transport import Transport
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = "5"
+FAREWELL = 8.0
+"""Seconds in which calls that are hung up at the end must be over."""
 LADDER_LINGER = 6.0
 """Seconds for which late messages of an ended call (its ACK, retransmissions) still reach its ladder."""
 MAX_REMEMBERED = 10_000
@@ -89,7 +92,8 @@ class Edge:
             logger.warning("hanging up what still stands", extra={"calls": len(self.calls)})
             for call in [*self.calls.values(), *self._inviting.values()]:
                 call.end(Ending("service", "the service stops", 503))
-            await self._idle.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), FAREWELL)
 
     async def stop(self) -> None:
         """Stop everything now; stopping twice is safe."""
@@ -252,7 +256,7 @@ class Edge:
             call.cancel()
 
     def _options(self, transaction: ServerTransaction) -> None:
-        if self.draining or self.full:
+        if self.draining:
             headers: Pairs = [("Retry-After", RETRY_AFTER)]
             response = respond(transaction.request, 503, tag=secrets.token_hex(8), headers=headers)
         else:

@@ -9,7 +9,6 @@ from typing import Any
 
 from livekit.protocol import sip
 
-from sip import codes
 from sip.service import bus_messages as rpc
 from sip.service import mapping, sdp
 from sip.service.call import ALLOW, HOST, Call, Desk
@@ -256,18 +255,14 @@ class InboundCall(Call):
             **media_timeouts(dispatch.media),
         )
 
-    def _end_far(self, ending: Ending, headers: Pairs) -> None:
+    def _end_far(self, ending: Ending, headers: Pairs) -> asyncio.Future[Response] | None:
         if self.far and self.far.established:
-            if ending.by != "far" or not self.far.ended:
-                self.far.bye(headers)
-            return
-        code = ending.code or 480
-        self.facts.code = code
+            return self.far.bye(headers)
+        self.facts.code = ending.code or 480
         tag = self._dialog.local_tag if self._dialog else self.key
-        response = respond(self._invite, code, ending.phrase, tag=tag, headers=headers)
-        if ending.by == "room":
-            set_all(response, [("Reason", f'Q.850;cause={codes.q850(code)};text="{codes.phrase(code)}"')])
-        self._transaction.respond(response)
+        final = respond(self._invite, self.facts.code, ending.phrase, tag=tag, headers=headers)
+        self._transaction.respond(final)
+        return None
 
     def _end_near(self, ending: Ending) -> None:
         if self.near and self.near.established:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from sip import codes
 from sip.service.messages import Request
+from sip.service.record import Ending
 
 
 def info_digit(request: Request) -> str | None:
@@ -29,3 +31,14 @@ def q850_cause(reason: str) -> int:
                 if name.strip().lower() == "cause" and value.strip().isdecimal():
                     return int(value)
     return 0
+
+
+def room_reason(ending: Ending, *, answered: bool) -> str:
+    """The Reason header (RFC 3326) of a call that the room's side ended."""
+    if not answered:
+        return f'Q.850;cause={codes.q850(ending.code)};text="{codes.phrase(ending.code)}"'
+    if ending.reason == "media_timeout":
+        return 'Q.850;cause=102;text="Recovery on timer expiry"'
+    if ending.reason.startswith("error"):
+        return 'Q.850;cause=38;text="Network out of order"'
+    return 'Q.850;cause=16;text="Normal call clearing"'

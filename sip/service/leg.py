@@ -141,11 +141,12 @@ class Leg:
         self.side.transactions.stamp(request, self.peer)
         self.side.send(request.encode(), self.peer)
 
-    def bye(self, headers: Pairs = ()) -> None:
-        """End the dialog; what the other side says to it changes nothing. Only the first call sends."""
-        if self.established and not self.ended:
-            self.ended = True
-            self.request("BYE", headers)
+    def bye(self, headers: Pairs = ()) -> asyncio.Future[Response] | None:
+        """End the dialog; the answer changes nothing. None when there is nothing to end (any more)."""
+        if not self.established or self.ended:
+            return None
+        self.ended = True
+        return self.request("BYE", headers)
 
     def close(self) -> None:
         """Forget the leg; requests for it then get 481."""

@@ -200,16 +200,18 @@ class OutboundCall(Call):
             **media_timeouts(request.media),
         )
 
-    def _end_far(self, ending: Ending, headers: Pairs) -> None:
-        if self.far and self.far.established:
-            if self.facts.code != 200 and self._invitation:
-                # The answer crossed our giving up.
-                self._invitation.ack()
-            self.far.bye(headers)
-        elif self._invitation:
-            self._invitation.cancel()
-        if self.facts.code != 200:
+    def _end_far(self, ending: Ending, headers: Pairs) -> asyncio.Future[Response] | None:
+        answered = "answered" in self.facts.times
+        if not answered:
             self.facts.code = ending.code or 487
+        if self.far is None or not self.far.established:
+            if self._invitation:
+                self._invitation.cancel()
+            return None
+        if not answered and self._invitation:
+            # The answer came as the call ended.
+            self._invitation.ack()
+        return self.far.bye(headers)
 
     def _end_near(self, ending: Ending) -> None:
         if self.near and self.near.established:

@@ -246,9 +246,12 @@ class Phone(asyncio.DatagramProtocol):
         return self
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Keep it."""
+        """Keep it; a BYE is answered at once."""
         self.raw.append(data)
-        self.received.put_nowait(parse(data))
+        message = parse(data)
+        self.received.put_nowait(message)
+        if isinstance(message, Request) and message.method == "BYE":
+            self.send(respond(message, 200))
 
     def build(
         self,

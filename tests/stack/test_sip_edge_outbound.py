@@ -166,8 +166,7 @@ async def test_answer_that_crosses_the_cancel_is_hung_up(tmp_path: Path) -> None
         await phone.request("CANCEL")
         phone.send(final(phone, invite, 200))
         await phone.request("ACK")
-        bye = await phone.request("BYE")
-        phone.send(respond(bye, 200))
+        await phone.request("BYE")
         with pytest.raises(BusError):
             await asyncio.wait_for(task, 5)
 
@@ -190,8 +189,7 @@ async def test_transfer_succeeds_and_ends_the_call(tmp_path: Path) -> None:
             phone.send(notify(phone, invite, body, state))
             await phone.response(200, "NOTIFY")
         await asyncio.wait_for(task, 5)
-        bye = await phone.request("BYE")
-        phone.send(respond(bye, 200))
+        await phone.request("BYE")
         assert (await around.written(invite.call_id))["reason"] == "transferred"
 
 
