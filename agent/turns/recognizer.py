@@ -121,14 +121,19 @@ class _PhoneStream(stt.RecognizeStream):
 
             feeding = asyncio.create_task(forward(), name="phone_stt_forward")
             # In order with the audio: what the voice detector has heard, this stream has been given.
-            self._floor.finalize = self.flush
+            self._floor.finalize = self._finalize
             try:
                 async for event in stream:
                     self._context = stream.context
                     self._filter(event)
             finally:
-                self._floor.finalize = None
+                if self._floor.finalize == self._finalize:  # else another stream has taken over
+                    self._floor.finalize = None
                 await utils.aio.cancel_and_wait(feeding)
+
+    def _finalize(self) -> None:
+        if not self._input_ch.closed:
+            self.flush()
 
     def _cleaned(self, frame: rtc.AudioFrame) -> rtc.AudioFrame:
         if self._gate.passes(frame.data, frame.duration, agent_speaking=self._floor.agent_audible):

@@ -60,6 +60,14 @@ class _ScriptedStream(vad.VADStream):
             )
         )
 
+    def silence(self, accumulated: float) -> None:
+        """A window without voice, inside speech."""
+        event = vad.VADEvent(
+            type=WINDOW, samples_index=0, timestamp=0.0, speech_duration=0.0, silence_duration=0.0
+        )
+        event.speaking, event.raw_accumulated_silence = True, accumulated
+        self._event_ch.send_nowait(event)
+
     def voice(self, seconds: float, probability: float = 0.95) -> None:
         """A start of speech and windows of 32 ms."""
         self.write(START, speech=0.064)
@@ -184,3 +192,19 @@ async def test_the_echo_reaches_the_detector_as_silence() -> None:
         await asyncio.sleep(0.05)
         assert len(inner.frames) == 5
         assert not any(np.any(np.frombuffer(frame.data, dtype=np.int16)) for frame in inner.frames)
+
+
+async def test_a_moment_of_silence_asks_the_recogniser_once() -> None:
+    """After 0.15 s of silence within the speech, and again only after more voice."""
+    async with detector(Session("listening")) as (floor, inner, stream, _):
+        asked: list[float] = []
+        floor.finalize = lambda: asked.append(0.0)
+        inner.voice(0.2)
+        for n in range(1, 9):
+            inner.silence(0.032 * n)
+        inner.voice(0.1)
+        for n in range(1, 9):
+            inner.silence(0.032 * n)
+        inner.write(END)
+        await until(stream, END)
+        assert len(asked) == 2
