@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
@@ -180,6 +181,41 @@ Contact: <sip:sipp@[local_ip]:[local_port]>
 Max-Forwards: 70
 {body}"""
     return f"<send><![CDATA[{text}]]></send>"
+
+
+async def test_cancel_while_ringing(local: LocalStack, tmp_path: Path) -> None:
+    """CANCEL before the agent came: 200 to it, 487 to the INVITE; the near leg and the room are gone, too."""
+
+    def along(method: str) -> str:
+        return f"""<send><![CDATA[
+{method} sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+[last_Via:]
+From: <sip:sipp@[local_ip]:[local_port]>;tag=[call_number]
+{"To: <sip:[service]@[remote_ip]:[remote_port]>" if method == "CANCEL" else "[last_To:]"}
+Call-ID: [call_id]
+CSeq: 1 {method}
+Max-Forwards: 70
+Content-Length: 0
+
+]]></send>"""
+
+    steps = (
+        f'<send><![CDATA[{_INVITE}]]></send><recv response="100"/><recv response="180"/>{along("CANCEL")}'
+        f'<recv response="200"/><recv response="487"/>{along("ACK")}'
+    )
+    scenario = tmp_path / "cancel.xml"
+    scenario.write_text(f"{_HEAD}{steps}</scenario>")
+    code, output = await sipp("-sf", str(scenario), "-s", "quiet", "-m", "3", "-l", "1", local.sip_address)
+    assert code == 0, output
+    async with asyncio.timeout(10):
+        while endings(local).count("cancelled") < 3:  # noqa: ASYNC110 - a record tells nobody that it is written
+            await asyncio.sleep(0.05)
+
+
+def endings(stack: LocalStack) -> list[str]:
+    """Why the calls of a stack ended, as their records say."""
+    records = Path(stack.directory, "records").glob("*.signal.json")
+    return [json.loads(text)["reason"] for path in records if (text := path.read_text())]
 
 
 async def test_hold_and_resume_do_not_end_the_call(local: LocalStack, tmp_path: Path) -> None:
