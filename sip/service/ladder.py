@@ -58,12 +58,16 @@ class Ladder:
         if self._directory is None:
             return
         path = self._directory / f"{self.stem}.{kind}"
+        # A reader sees all of a summary or none; lines are added one whole write at a time.
+        target = path if append else path.with_suffix(".draft")
         flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
         try:
             # Call records hold numbers: only their owner reads them.
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = os.open(target, flags, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
+            if target != path:
+                target.replace(path)
         except OSError as error:
             # A full disk must not end calls.
             logger.error("cannot write a call record", extra={"file": path.name, "error": str(error)})
