@@ -20,6 +20,8 @@ SPARE = 0.040
 PATIENCE = 2.0
 JUMP = 2.0
 """A timestamp that is so far from its time belongs to another stream, in seconds."""
+LATE_FOR_GOOD = 10
+"""Late packets in a row after which a stream has fallen behind for good: its sender stood still, and went on."""
 KEYS = "0123456789*#ABCD"
 """Event codes of the keypad (RFC 4733 3.2)."""
 
@@ -124,14 +126,18 @@ class JitterBuffer:
         self._least: list[tuple[float, float]] = []
         """(arrival, time to spare) of the packets of the last `PATIENCE`."""
         self._changed = 0.0
+        self._late_in_a_row = 0
 
     def arrived(self, packet: Packet, samples: NDArray[np.int16], at: float) -> None:
         """Keep the audio of a packet until its time."""
         index = self._index(packet, at)
         spare = self._plays_at(index) - at
+        self._late_in_a_row = self._late_in_a_row + 1 if spare < 0 else 0
         if spare < 0:
             self.late += 1
             self._later(at)
+        if self._late_in_a_row >= LATE_FOR_GOOD:
+            index, spare = self._anew(packet, at), self.delay
         self._least = [(t, s) for t, s in self._least if at - t < PATIENCE] + [(at, spare)]
         skip = max(0, self._first - index)
         samples, index = samples[skip:], index + skip
@@ -168,6 +174,11 @@ class JitterBuffer:
             index = ticks * self._rate // CLOCK
             if abs(self._plays_at(index) - at) < JUMP:
                 return index
+        return self._anew(packet, at)
+
+    def _anew(self, packet: Packet, at: float) -> int:
+        """From this packet on the stream is played afresh."""
+        self._late_in_a_row = 0
         self._ssrc = packet.ssrc
         self._zero = (packet.timestamp, at + self.delay)
         self._audio, self._first, self._least = np.zeros(0, np.int16), 0, []

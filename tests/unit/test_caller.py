@@ -95,6 +95,18 @@ def test_another_stream_begins_anew() -> None:
     assert played(buffer, 5, 9) == [0, 0, 9000, 0]
 
 
+def test_a_stream_that_fell_behind_is_heard_again() -> None:
+    """A sender that stood still for half a second and went on is late for good: a telephone is not deaf then."""
+    buffer = JitterBuffer(8000)
+    heard: list[int] = []
+    for number in range(1, 100):
+        now = number * 0.02 + (0.5 if number > 20 else 0.0)
+        feed(buffer, number, now)
+        heard += played(buffer, number + (25 if number > 20 else 0), number + (26 if number > 20 else 1))
+    assert buffer.late < 15
+    assert heard[-1] >= 99 - round(buffer.delay / 0.02) - 1
+
+
 def test_losses_and_jitter_are_counted() -> None:
     """Loss is what the sequence numbers lack, also past 65,535; jitter is that of RFC 3550."""
     counted = Statistics()
