@@ -21,7 +21,7 @@ PATIENCE = 2.0
 JUMP = 2.0
 """A timestamp that is so far from its time belongs to another stream, in seconds."""
 LATE_FOR_GOOD = 10
-"""Late packets in a row after which a stream has fallen behind for good: its sender stood still, and went on."""
+"""Late packets in a row after which a stream has fallen behind for good: its sender has stood still."""
 KEYS = "0123456789*#ABCD"
 """Event codes of the keypad (RFC 4733 3.2)."""
 

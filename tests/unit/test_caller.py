@@ -96,7 +96,7 @@ def test_another_stream_begins_anew() -> None:
 
 
 def test_a_stream_that_fell_behind_is_heard_again() -> None:
-    """A sender that stood still for half a second and went on is late for good: a telephone is not deaf then."""
+    """A sender that stood still for half a second is late for good: a telephone is not deaf then."""
     buffer = JitterBuffer(8000)
     heard: list[int] = []
     for number in range(1, 100):
