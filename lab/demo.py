@@ -107,6 +107,7 @@ async def place(
     *,
     to: str = "",
     codec: str = "PCMU",
+    transport: str = "udp",
     console: Console | None = None,
 ) -> Outcome:
     """One call through a running stack, by a caller process; its report is in `folder` afterwards."""
@@ -116,6 +117,7 @@ async def place(
     command = [sys.executable, "-m", "lab.caller", str(script), "--json"]
     caller = await asyncio.create_subprocess_exec(
         *command, "--to", f"sip:{number}@{local.sip_address}", "--out", str(folder), "--codec", codec,
+        "--transport", transport,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     events: list[dict[str, Any]] = []

@@ -182,6 +182,7 @@ class Phone:
         request.contact = [Address(contact)]
         request.route = self._route
         request.user_agent = "scripted caller"
+        request.content_length = len(body)
         if body:
             request.headers.set("Content-Type", "application/sdp")
         return request
@@ -249,6 +250,7 @@ class Phone:
         response = Response(code, phrase, body)
         response.via, response.cseq, response.call_id = request.via, request.cseq, request.call_id
         response.from_address, response.to_address = request.from_address, request.to_address
+        response.content_length = len(body)
         if body:
             response.contact = [Address(URI("sip", self._host, self._user, port=self._port))]
             response.headers.set("Content-Type", "application/sdp")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 CLOCK = 8000
 """RTP timestamp units a second."""
 LEAST_DELAY, MOST_DELAY, STEP = 0.040, 0.200, 0.020
-"""Delay of the jitter buffer in seconds: two packets, as in a desk phone; a packet more after a late one."""
+"""Delay of the jitter buffer in seconds: two packets at first, and one more after a late packet."""
 SPARE = 0.040
 """Delay that was not needed for `PATIENCE` is given up beyond this, in seconds."""
 PATIENCE = 2.0
