@@ -17,7 +17,7 @@ from livekit.agents import Plugin
 if TYPE_CHECKING:
     from agent.call import Call, wait_until_answered
     from agent.failsafe import Failsafe
-    from agent.hangup import follow_caller, hangup
+    from agent.hangup import follow_caller, hangup, hangup_soon
     from agent.transfer import transfer
     from agent.turns import TurnOptions, turn_options
     from agent.worker import PhoneServer
@@ -31,6 +31,7 @@ _HOMES = {
     "Failsafe": "agent.failsafe",
     "follow_caller": "agent.hangup",
     "hangup": "agent.hangup",
+    "hangup_soon": "agent.hangup",
     "transfer": "agent.transfer",
     "TurnOptions": "agent.turns",
     "turn_options": "agent.turns",
@@ -41,6 +42,7 @@ __all__ = [
     "TurnOptions",
     "follow_caller",
     "hangup",
+    "hangup_soon",
     "server",
     "transfer",
     "turn_options",

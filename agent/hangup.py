@@ -65,8 +65,16 @@ async def hangup(
     await asyncio.shield(ending.task)
 
 
-def hangup_soon(session: AgentSession[Any] | None, ctx: JobContext, by: By, reason: str) -> None:
-    """Begin `hangup` and return at once, for event handlers."""
+def hangup_soon(
+    session: AgentSession[Any] | None = None,
+    *,
+    ctx: JobContext | None = None,
+    by: By = "agent",
+    reason: str = "",
+) -> None:
+    """Begin `hangup` and return at once: for event handlers, and for function tools (await
+    `RunContext.wait_for_playout()` before it)."""
+    ctx = ctx or get_job_context()
     ending = _ending(ctx)
     if ending.task is None:
         ending.task = asyncio.create_task(_end(ctx, session, by, reason, ""), name="hangup")
@@ -100,10 +108,10 @@ def follow_caller(session: AgentSession[Any], ctx: JobContext | None = None) -> 
             code = who.disconnect_reason or rtc.DisconnectReason.UNKNOWN_REASON
             name = rtc.DisconnectReason.Name(code).lower()
             by, reason = _ending(context).expected or ("caller", name)
-            hangup_soon(session, context, by, reason)
+            hangup_soon(session, ctx=context, by=by, reason=reason)
 
     def on_disconnected(_: object) -> None:
-        hangup_soon(session, context, "system", "room disconnected")
+        hangup_soon(session, ctx=context, by="system", reason="room disconnected")
 
     ctx.room.on("participant_disconnected", on_left)
     ctx.room.on("disconnected", on_disconnected)

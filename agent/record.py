@@ -56,6 +56,7 @@ class Record:
         self._counts: Counter[str] = Counter()
         self._started = clock()
         self._answered: float | None = None
+        self._caller_spoke = False
         self._closed = False
 
     def open(self, call: Call, key: str) -> None:
@@ -135,10 +136,13 @@ class Record:
         session.on("error", self._on_error)
 
     def _on_caller_state(self, event: UserStateChangedEvent) -> None:
+        self._caller_spoke = self._caller_spoke or event.new_state == "speaking"
         self.write("caller", "speaking" if event.new_state == "speaking" else "silent")
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         names = {"speaking": "speaking", "thinking": "thinking", "listening": "silent"}
+        if event.new_state == "speaking" and event.old_state != "listening":
+            self._caller_spoke = False
         if event.new_state in names:
             self.write("agent", names[event.new_state])
 
@@ -159,8 +163,8 @@ class Record:
         if item.role == "user":
             self.write("caller", "turn", text, **fields)
         elif item.role == "assistant":
-            if item.interrupted:
-                self._counts["interrupted"] += 1
+            if item.interrupted and self._caller_spoke:
+                self._counts["interrupted"] += 1  # his hanging up into it is none
             self.write("agent", "said", text, interrupted=item.interrupted, **fields)
 
     def _on_tools(self, event: FunctionToolsExecutedEvent) -> None:

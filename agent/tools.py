@@ -33,7 +33,7 @@ def end_call_tool(ctx: JobContext) -> RawFunctionTool[..., Any]:
     async def end_call(raw_arguments: dict[str, object], context: RunContext[Any]) -> str | None:
         def on_done(speech: SpeechHandle) -> None:
             if not speech.interrupted:
-                hangup_soon(context.session, ctx, "agent", "end_call")
+                hangup_soon(context.session, ctx=ctx, reason="end_call")
 
         await context.wait_for_playout()
         context.speech_handle.add_done_callback(on_done)

@@ -64,7 +64,7 @@ async def transfer(
         expect_end(ctx, "agent", "")
         raise TransferError("the transfer failed", repr(error), gone=_gone(ctx, participant)) from error
     logger.info("caller transferred")
-    hangup_soon(session, ctx, "agent", reason)
+    hangup_soon(session, ctx=ctx, reason=reason)
 
 
 def caller_of(session: AgentSession[Any]) -> rtc.RemoteParticipant | None:

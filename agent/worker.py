@@ -16,6 +16,7 @@ from typing import Any, NoReturn, cast
 
 from livekit import api
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, JobRequest, cli
+from livekit.agents.ipc.job_executor import JobExecutor, JobStatus
 from livekit.agents.utils.hw import get_cpu_monitor
 from livekit.agents.worker import ServerEnvOption
 
@@ -145,6 +146,20 @@ class PhoneServer(AgentServer):
             logger.exception("worker failed")
             _exit(1, f"the worker failed: {error}")
 
+    async def _update_job_status(self, proc: JobExecutor) -> None:
+        """Tell the server how a job is. One whose process died has left its caller alone: that call ends."""
+        await super()._update_job_status(proc)
+        job = proc.running_job
+        if job is None or proc.status is not JobStatus.FAILED:
+            return
+        logger.error("a call's process died", extra={"room": job.job.room.name, "job_id": job.job.id})
+        async with api.LiveKitAPI(self._ws_url, self._api_key, self._api_secret) as livekit:
+            try:
+                await livekit.room.delete_room(api.DeleteRoomRequest(room=job.job.room.name))
+            except (api.TwirpError, OSError, TimeoutError) as error:
+                if getattr(error, "code", "") != api.TwirpErrorCode.NOT_FOUND:
+                    logger.error("its room could not be deleted", extra={"why": repr(error)})
+
     async def take(self, request: JobRequest) -> None:
         """Take the call unless there are too many. The processor's load says little here: other programs
         make it, too, and a call that is refused rings until its caller gives up."""
@@ -226,7 +241,7 @@ async def _check_keys(url: str, key: str, secret: str) -> None:
             async with asyncio.timeout(5):
                 await livekit.room.list_rooms(api.ListRoomsRequest(names=["-"]))
         except api.TwirpError as error:
-            if error.code == api.TwirpErrorCode.UNAUTHENTICATED:
+            if error.status == 401:
                 _exit(
                     1, f"{url} refuses LIVEKIT_API_KEY and LIVEKIT_API_SECRET. Take the pair of that server"
                 )

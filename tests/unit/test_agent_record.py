@@ -62,6 +62,7 @@ def test_the_conversation_is_written_as_it_happens(tmp_path: Path):
     user = ChatMessage(role="user", content=["a table"], metrics={"end_of_turn_delay": 0.31234567})
     session.emit("conversation_item_added", ConversationItemAddedEvent(item=user))
     session.emit("agent_state_changed", AgentStateChangedEvent(old_state="thinking", new_state="speaking"))
+    session.emit("user_state_changed", UserStateChangedEvent(old_state="listening", new_state="speaking"))
     said = ChatMessage(
         role="assistant",
         content=["For how"],
@@ -83,14 +84,29 @@ def test_the_conversation_is_written_as_it_happens(tmp_path: Path):
         ("caller", "heard", "a table"),
         ("caller", "turn", "a table"),
         ("agent", "speaking", ""),
+        ("caller", "speaking", ""),
         ("agent", "said", "For how"),
         ("agent", "tool", ""),
         ("system", "hangup", ""),
         ("system", "summary", ""),
     ]
     assert found[3]["metrics"] == {"end_of_turn_delay": 0.3123}
-    assert (found[5]["interrupted"], found[5]["started"], found[5]["stopped"]) == (True, 10.0, 11.5)
+    assert (found[6]["interrupted"], found[6]["started"], found[6]["stopped"]) == (True, 10.0, 11.5)
     assert (found[-1]["by"], found[-1]["interruptions"], found[-1]["tools"]) == ("agent", 1, 1)
+
+
+def test_hanging_up_is_no_interruption(tmp_path: Path):
+    """Speech that was cut because the caller left is not counted as his barge-in."""
+    record, session = Record(tmp_path), rtc.EventEmitter[str]()
+    record.open(CALL, "k")
+    record.attach(session)  # pyright: ignore[reportArgumentType] # only its events are used
+    session.emit("user_state_changed", UserStateChangedEvent(old_state="listening", new_state="speaking"))
+    session.emit("user_state_changed", UserStateChangedEvent(old_state="speaking", new_state="listening"))
+    session.emit("agent_state_changed", AgentStateChangedEvent(old_state="thinking", new_state="speaking"))
+    said = ChatMessage(role="assistant", content=["For how"], interrupted=True)
+    session.emit("conversation_item_added", ConversationItemAddedEvent(item=said))
+    record.close("caller", "client_initiated")
+    assert lines(tmp_path)[-1]["interruptions"] == 0
 
 
 def test_closing_twice_writes_one_end(tmp_path: Path):
