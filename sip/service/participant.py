@@ -13,11 +13,13 @@ from livekit import rtc
 from livekit.rtc._proto.room_pb2 import AudioEncoding
 
 from sip.service.control import RoomSpec, Strings
-from sip.service.room_audio import Microphone, router
+from sip.service.room_audio import Microphone, prepare
 
 logger = logging.getLogger(__name__)
 
 MICROPHONE = rtc.TrackSource.SOURCE_MICROPHONE
+BITRATE = 72_000
+"""Bits a second. From here on Opus codes speech as it codes music, at half the processor time."""
 _AUDIO = rtc.TrackKind.KIND_AUDIO
 _SIP = rtc.ParticipantKind.PARTICIPANT_KIND_SIP
 _ENDS = {
@@ -61,7 +63,7 @@ class RoomParticipant:
     """What `lk.sip.GetRemoteHeaders` tells."""
 
     def __post_init__(self) -> None:
-        router()
+        prepare()
         self._room = rtc.Room()
         self._joining: asyncio.Task[None] | None = None
         self._left = False
@@ -109,8 +111,8 @@ class RoomParticipant:
         track = rtc.LocalAudioTrack.create_audio_track("sip-audio", microphone.source)
         options = rtc.TrackPublishOptions(
             source=MICROPHONE,
-            # The wire carries no more than 64 kbit/s of PCM; silence detection would clip soft speech.
-            audio_encoding=AudioEncoding(max_bitrate=32_000 if rate > 8000 else 24_000),
+            # Silence detection would clip soft speech.
+            audio_encoding=AudioEncoding(max_bitrate=BITRATE),
             dtx=False,
             red=False,
         )
