@@ -186,8 +186,8 @@ Hey, listen.
 Yes, but I need it today.
 """
 _ASIDES = (
-    "Mm-hmm. / Yeah. / Okay. / Uh-huh. / Right. / I see. / Got it. / Yes, yes. / Sure. / Oh, okay. / Great. / "
-    "All right."
+    "Mm-hmm. / Yeah. / Okay. / Uh-huh. / Right. / I see. / Got it. / Yes, yes. / Sure. / Oh, okay. / "
+    "Great. / All right."
 )
 _ASIDES_HELD_OUT = "Yep. / Mm. / Okay, sure. / Alright. / Oh, I see. / Thank you."
 _SOUNDS = "cough-1 cough-2 cough-3 throat sniff click bump hiss static breath hum-1 hum-2 door beep"
@@ -195,9 +195,10 @@ _SOUNDS_HELD_OUT = "cough-4 cough-5 sneeze crackle hum-3 rustle"
 
 LECTURES = (
     "Our office can be reached by telephone on every working day of the week from nine in the morning until "
-    "six in the evening. On public holidays we are closed. Outside of our opening hours you can leave a message.",
-    "Your order left our warehouse on Monday and should arrive within the next three working days. You will get "
-    "a message with a link as soon as the driver is on the way. The parcel can also be left with a neighbor.",
+    "six in the evening. On public holidays we are closed. Outside of our opening hours you can leave a "
+    "message.",
+    "Your order left our warehouse on Monday and should arrive within the next three working days. You will "
+    "get a message with a link as soon as the driver is on the way. The parcel can also be left with a neighbor.",
 )
 """What the agent is saying when it is interrupted; neither ends in a question."""
 
@@ -391,7 +392,10 @@ _MAKERS = {
     "hum": _hum,
     "crackle": _crackle,
     "throat": lambda rng: np.concatenate(
-        [_burst(rng, 0.25, 100, 1800, 0.03, 0.15) + 0.1 * _tone(0.25, 95.0, 14, 0.85), _burst(rng, 0.3, 100, 2200, 0.02, 0.2)]
+        [
+            _burst(rng, 0.25, 100, 1800, 0.03, 0.15) + 0.1 * _tone(0.25, 95.0, 14, 0.85),
+            _burst(rng, 0.3, 100, 2200, 0.02, 0.2),
+        ]
     ),
     "sneeze": lambda rng: np.concatenate(
         [0.2 * _burst(rng, 0.35, 400, 2500, 0.2, 0.5), _burst(rng, 0.35, 800, 3600, 0.005, 0.09)]
@@ -400,9 +404,13 @@ _MAKERS = {
     "breath": lambda rng: _burst(rng, 0.9, 300, 2600, 0.35, 0.5),
     "click": lambda rng: _burst(rng, 0.03, 500, 3800, 0.001, 0.004),
     "bump": lambda rng: _burst(rng, 0.25, 60, 500, 0.002, 0.05),
-    "door": lambda rng: np.concatenate([_burst(rng, 0.2, 80, 900, 0.002, 0.05), _burst(rng, 0.3, 60, 400, 0.01, 0.1)]),
+    "door": lambda rng: np.concatenate(
+        [_burst(rng, 0.2, 80, 900, 0.002, 0.05), _burst(rng, 0.3, 60, 400, 0.01, 0.1)]
+    ),
     "hiss": lambda rng: _burst(rng, 1.5, 200, 3800, 0.1, 2.0),
     "static": lambda rng: _burst(rng, 0.6, 200, 3900, 0.005, 1.0) * (rng.random(int(0.6 * RATE)) < 0.3),
-    "rustle": lambda rng: _burst(rng, 1.0, 1200, 3800, 0.05, 0.6) * np.abs(_band(rng.standard_normal(RATE), 1, 9)),
+    "rustle": lambda rng: (
+        _burst(rng, 1.0, 1200, 3800, 0.05, 0.6) * np.abs(_band(rng.standard_normal(RATE), 1, 9))
+    ),
     "beep": lambda rng: _tone(0.4, 1000.0, 1, 1.0),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A telephone line in this process: what an `AgentSession` hears and says, in real time, with a call's delays.
+"""A telephone line in this process: what an `AgentSession` hears and says, with a call's delays.
 
 The caller's side is a schedule of sounds; the agent's side is recorded with the time at which each sample
 reaches the caller's ear. Playing out uses the framework's own room output, over a source that keeps time but

@@ -22,7 +22,7 @@ PATIENCE_S = 5.0
 OVERLAP_AT_S = 1.6
 """The caller speaks over the agent so long after its first sound at the ear."""
 WATCH_S = 3.6
-"""An aside is watched for so long after its end: longer than the framework's two seconds before it resumes."""
+"""An aside is watched for so long after its end: the framework resumes after two seconds."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ async def _overlap(
     speech = session.say(case.asked)
     done_at: list[float] = []
     speech.add_done_callback(lambda _: done_at.append(time.time()))
-    while not audible(mouth.source.played):
+    while not audible(mouth.source.played):  # noqa: ASYNC110 (the level of what was played, not an event)
         await asyncio.sleep(0.02)
     begin = audible(mouth.source.played)[0][0] + OVERLAP_AT_S
     first = begin + (spoken.parts[0][0] if spoken.parts else 0.0)

@@ -35,7 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen:
         print("no case matches", file=sys.stderr)
         return 2
-    outcomes = _load(options.load) if options.load else asyncio.run(_run(chosen, options))
+    if options.load:
+        outcomes = _load(options.load)
+    elif options.through == "sip":
+        from bench.turn_calls import possible, run_calls
+
+        chosen = [case for case in chosen if possible(case)]
+        outcomes = {"ours, by SIP": asyncio.run(run_calls(chosen, options.stack))}
+    else:
+        outcomes = asyncio.run(_run(chosen, options))
     return _report(chosen, outcomes, options)
 
 
@@ -218,8 +226,8 @@ def _table(columns: dict[str, dict[str, object]]) -> str:
 def _document(columns: dict[str, dict[str, object]], count: int) -> str:
     return (
         "# Turn-taking\n\n"
-        f"`./run bench turns --policy ours framework short --write`, {time.strftime('%Y-%m-%d')}, {count} cases for each "
-        "policy. How to read it: `docs/turns.md`.\n\n" + _table(columns) + "\n"
+        f"`./run bench turns --policy ours framework short --write`, {time.strftime('%Y-%m-%d')}, {count} "
+        "cases for each policy. How to read it: `docs/turns.md`.\n\n" + _table(columns) + "\n"
     )
 
 
@@ -247,6 +255,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", default="all", choices=["all", "tuning", "held-out"])
     parser.add_argument("--match", default="", help="only cases whose name holds this")
     parser.add_argument("-n", type=int, default=0, help="at most so many cases of each kind; 0: all")
+    parser.add_argument("--through", default="line", choices=["line", "sip"], help="sip: real calls")
+    parser.add_argument("--stack", default="", help="with --through sip: a running stack, not one of its own")
     parser.add_argument("--shard", default="", help="2/5: every fifth case, from the second on")
     parser.add_argument("--load", nargs="+", type=Path, default=[], help="report on files of --json instead")
     parser.add_argument("--jobs", type=int, default=4, help="cases at the same time (%(default)s)")
