@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
+import aiohttp
 from livekit import api
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, JobRequest, cli
 from livekit.agents.ipc.job_executor import JobExecutor, JobStatus
@@ -156,7 +157,7 @@ class PhoneServer(AgentServer):
         async with api.LiveKitAPI(self._ws_url, self._api_key, self._api_secret) as livekit:
             try:
                 await livekit.room.delete_room(api.DeleteRoomRequest(room=job.job.room.name))
-            except (api.TwirpError, OSError, TimeoutError) as error:
+            except (api.TwirpError, aiohttp.ClientError, TimeoutError) as error:
                 if getattr(error, "code", "") != api.TwirpErrorCode.NOT_FOUND:
                     logger.error("its room could not be deleted", extra={"why": repr(error)})
 
