@@ -23,6 +23,10 @@ class Level(enum.IntEnum):
     COMPLETE = 2
 
 
+BARE = "a bare yes or no"
+"""Why of a verdict that `patience` grants a little more time: "Yes, …" often goes on."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A level and the rule that gave it (for logs and tests)."""
@@ -115,7 +119,7 @@ def _whole(words: list[str], said: str, text: str, asked: str) -> Verdict | None
     if said in lex.WHOLE or lex.SHORT_ANSWER.match(said) or lex.NEGATED.match(said):
         if len(words) == 1 and words[0] in ("yes", "yeah", "okay", "ok", "right", "no") and "?" not in asked:
             return Verdict(Level.UNCERTAIN, "an opening")
-        return Verdict(Level.COMPLETE, "a short answer")
+        return Verdict(Level.COMPLETE, BARE if said in ("yes", "yeah", "no") else "a short answer")
     return None
 
 

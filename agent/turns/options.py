@@ -44,7 +44,7 @@ class TurnOptions:
 
     waits: Waits = field(default_factory=Waits)
     overlap: OverlapWaits = field(default_factory=OverlapWaits)
-    interrupt_after: float = 0.08
+    interrupt_after: float = 0.05
     ahead: Ahead = "speech"
     _floor: Floor = field(default_factory=Floor, repr=False)
 

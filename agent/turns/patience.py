@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from agent.turns.completeness import Level, Verdict
+from agent.turns.completeness import BARE, Level, Verdict
 
 
 @dataclass(frozen=True)
 class Waits:
     """Seconds from the caller's last voiced sound, as the agent hears it, to the end of the turn.
 
-    `complete`: the words are a whole sentence. `uncertain`: they may be one; above 0.9 s a pause of 0.7 s
-    passes, since it takes 0.1-0.2 s to know that the caller has gone on. `incomplete`: they cannot be one.
-    `reading`: a number or an address is being read out. `longest` bounds all of them, whatever the caller's
-    habits.
+    `complete`: the words are a whole sentence. `bare`: so much more after nothing but "yes" or "no".
+    `uncertain`: they may be one; above 0.9 s a pause of 0.7 s passes, since it takes 0.1-0.2 s to know that
+    the caller has gone on. `incomplete`: they cannot be one. `reading`: a number or an address is being read
+    out. `longest` bounds all of them, whatever the caller's habits.
     """
 
     complete: float = 0.25
+    bare: float = 0.2
     uncertain: float = 0.95
     incomplete: float = 1.45
     reading: float = 1.6
@@ -61,7 +62,8 @@ class Patience:
         habit = self._usual_pause()
         if verdict.level is Level.COMPLETE:
             slow = min(0.15, max(0.0, (habit - 0.8) * 0.25))
-            return self.waits.complete + slow + self._caution
+            bare = self.waits.bare if verdict.why == BARE else 0.0
+            return self.waits.complete + bare + slow + self._caution
         if verdict.level is Level.UNCERTAIN:
             base = max(self.waits.uncertain, habit + 0.25)
             return min(base + self._caution, self.waits.incomplete)

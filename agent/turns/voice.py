@@ -23,6 +23,7 @@ from agent.turns.echo import EchoGate
 from agent.turns.floor import Floor
 
 _HUSH_S = 0.15
+_BACKCHANNEL_S = 0.9  # after more voice than this an interim "okay" was only the beginning
 _START, _WINDOW, _END = (
     vad.VADEventType.START_OF_SPEECH,
     vad.VADEventType.INFERENCE_DONE,
@@ -150,12 +151,17 @@ class _PhoneVADStream(vad.VADStream):
         goes_on = self._pending is not None
         self._drop_pending()
         if goes_on:
-            return  # the framework has not been told of any end
+            self._floor.likely = None  # there is more to it than what was heard so far
+            return  # and the framework has not been told of any end
         self._over = self._floor.agent_holds
         if self._over:
             self._floor.voice_over_agent()
         self._floor.voice_began(self._floor.clock() - event.speech_duration)
         self._event_ch.send_nowait(event)
+        if self._over:
+            # Silero tells of the window before it tells of the start: again, so that a pause need not wait
+            # for the next.
+            self._event_ch.send_nowait(replace(event, type=_WINDOW, speech_duration=self._voiced))
 
     def _on_end(self, event: vad.VADEvent) -> None:
         ended_at = self._floor.clock() - event.silence_duration
@@ -169,7 +175,9 @@ class _PhoneVADStream(vad.VADStream):
 
     def _resolved(self) -> bool:
         """Known by the final words, or likely no turn by the interim ones: no final is waited for."""
-        return self._floor.known.is_set() or self._floor.likely in (Overlap.BACKCHANNEL, Overlap.ECHO)
+        if self._floor.known.is_set():
+            return True
+        return self._voiced <= _BACKCHANNEL_S and self._floor.likely in (Overlap.BACKCHANNEL, Overlap.ECHO)
 
     async def _end_when_known(self, event: vad.VADEvent, ended_at: float, bound: float) -> None:
         with contextlib.suppress(TimeoutError):  # then nobody knows: what had no words was no turn
