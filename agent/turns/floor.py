@@ -167,4 +167,8 @@ class Floor:
         """Judge the turn so far: the final transcript, and what the recogniser has on its tongue."""
         if self.voice_began_at > self.heard_at and self.voice_ended_at >= self.voice_began_at:
             return Verdict(Level.UNCERTAIN, "the last words are not recognised yet")
-        return assess(f"{transcript} {self.heard}".strip(), asked)
+        verdict = assess(f"{transcript} {self.heard}".strip(), asked)
+        if self.heard and verdict.level is Level.COMPLETE:
+            # The turn that is committed holds final words only: theirs come, and this is asked again.
+            return Verdict(Level.UNCERTAIN, "the last words are not final yet")
+        return verdict

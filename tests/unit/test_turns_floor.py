@@ -121,6 +121,16 @@ def test_a_turn_is_not_judged_before_its_last_words_are_recognised() -> None:
     assert floor.verdict("Where are you located?", "").level is Level.UNCERTAIN
 
 
+def test_a_whole_sentence_waits_for_its_last_words_to_be_final() -> None:
+    """ "555 0192 … 734" is a whole number, but the last part of it would be missing from the turn."""
+    floor, _, _ = talking()
+    floor.words("734", final=False)
+    asked = "What is your phone number?"
+    assert floor.verdict("555 0192", asked).level is Level.UNCERTAIN
+    floor.words("734", final=True)
+    assert floor.verdict("555 0192 734", asked).level is Level.COMPLETE
+
+
 def test_interim_words_count_for_the_end_of_the_turn() -> None:
     """ "Where are you located and" goes on, although only the question is final."""
     floor, _, _ = talking()
