@@ -14,12 +14,8 @@ class SipError(Exception):
         self.what, self.why, self.mend = what, why, mend
 
     def __str__(self) -> str:
-        text = self.what
-        if self.why:
-            text += f": {self.why}"
-        if self.mend:
-            text += f". {self.mend}"
-        return text
+        text = f"{self.what}: {self.why}" if self.why else self.what
+        return f"{text.rstrip('.')}. {self.mend}" if self.mend else text
 
 
 class ConfigurationError(SipError):
