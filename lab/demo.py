@@ -28,7 +28,8 @@ RECORD_DEADLINE = 3.0
 """Seconds that the agent may take after the call to complete its record."""
 LOOK = 0.1
 """Seconds between looks at the agent's record."""
-LOG_LINES = 12
+LOG_LINES, LOG_WIDTH = 12, 300
+"""How much of a log is shown after a failure: lines, and characters of each."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _explain(outcome: Outcome, local: LocalStack, console: Console) -> None:
             log = Path(local.parts[part]["log"])
             console.print(f"\nlast lines of {log}:", style="bold")
             for line in last_lines(log, LOG_LINES):
-                console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+                console.print(line[:LOG_WIDTH], style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _cancel_on_term() -> None:

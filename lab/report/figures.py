@@ -14,6 +14,8 @@ from sip.model import record_stem
 from sip.quality import assess
 
 Record = dict[str, Any]
+BREAKS_OFF = 2.0
+"""An agent who breaks off so soon after an aside has been stopped by it, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def figures(folder: Path, records: Path | None) -> Figures:
         invite_to_greeting_ms=_whole(heard.invite_to_greeting_ms),
         turns=tuple(_turns(call, heard, events, lines)),
         barge_in_ms=_barge_in(call, heard),
-        false_interruptions=sum(aside.stopped for aside in heard.asides),
+        false_interruptions=_false_interruptions(call, heard, lines),
         hangup={"by": call["end"]["by"], "sip_code": call["end"]["code"]},
         quality=_quality(call),
         failure=call["failure"],
@@ -189,6 +191,22 @@ def _turns(
             )
         )
     return found
+
+
+def _false_interruptions(call: Record, heard: Conversation, lines: Sequence[Line]) -> int:
+    """Asides that stopped the agent for good.
+
+    Heard as silence; or known from the agent's record, when he broke off and said something else.
+    """
+    broken = [line for line in lines if line.who == "agent" and line.interrupted]
+    count = 0
+    for aside in heard.asides:
+        cut = any(aside.sound.start <= line.end <= aside.sound.end + BREAKS_OFF for line in broken)
+        answered = any(
+            s["turn"] and s["start"] <= aside.sound.end + BREAKS_OFF <= s["end"] for s in call["said"]
+        )
+        count += aside.stopped or (cut and not answered)
+    return count
 
 
 def _barge_in(call: Record, heard: Conversation) -> int | None:

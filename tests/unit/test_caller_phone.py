@@ -63,6 +63,7 @@ class Peer:
     refuse: str = ""
     rings: float = 0.1
     bye_after: float = 0.0
+    reinvite_after: float = 0.0
     silent: bool = False
     beeps_sent: list[float] = field(default_factory=list[float])
     beeps_heard: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
@@ -159,28 +160,49 @@ class Peer:
                     self.beeps_heard.append((now, int(loud[0])))
 
     def _talk(self, port: int, invite: str, source: Any) -> None:
-        start = time.time()
+        start, late = time.time(), 0.0
         for number in range(100_000):
             if self._over.wait(max(0.0, start + number * 0.02 - time.time())):
                 return
             if self.bye_after and number * 0.02 >= self.bye_after:
                 self._sip.sendto(self._bye(invite), source)
                 return
+            if self.reinvite_after and number == round(self.reinvite_after / 0.02):
+                self._sip.sendto(self._hold(invite), source)
             beep = number % 25 == 12
             header = struct.pack("!BBHII", 0x80, 0, number, number * 160, 7)
+            if not number:
+                late = time.time() - start
             if beep:
-                self.beeps_sent.append(time.time())
+                # As the stream's own clock has it: a thread that sends late does not move the audio.
+                self.beeps_sent.append(start + late + number * 0.02)
             self._rtp.sendto(header + mulaw(TONE if beep else np.zeros(160)), ("127.0.0.1", port))
 
     def _bye(self, invite: str) -> bytes:
+        return self._request("BYE", 1, invite)
+
+    def _hold(self, invite: str) -> bytes:
+        sdp = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+        sdp += f"m=audio {self._rtp.getsockname()[1]} RTP/AVP 0\r\na=sendonly\r\n"
+        return self._request("INVITE", 1, invite, sdp)
+
+    def _request(self, method: str, sequence: int, invite: str, body: str = "") -> bytes:
         lines = {line.split(":")[0]: line.partition(": ")[2] for line in invite.split("\r\n")}
         contact = lines["Contact"].partition("<")[2].partition(">")[0]
-        return (
-            f"BYE {contact} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP 127.0.0.1:{self._sip.getsockname()[1]};branch=z9hG4bKbye\r\n"
-            f"From: {lines['To']};tag=peer\r\nTo: {lines['From']}\r\nCall-ID: {lines['Call-ID']}\r\n"
-            "CSeq: 1 BYE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
-        ).encode()
+        port = self._sip.getsockname()[1]
+        head = (
+            f"{method} {contact} SIP/2.0",
+            f"Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK{method}",
+            f"From: {lines['To']};tag=peer",
+            f"To: {lines['From']}",
+            f"Call-ID: {lines['Call-ID']}",
+            f"CSeq: {sequence} {method}",
+            f"Contact: <sip:peer@127.0.0.1:{port}>",
+            "Max-Forwards: 70",
+            "Content-Type: application/sdp",
+            f"Content-Length: {len(body)}",
+        )
+        return "\r\n".join((*head, "", body)).encode()
 
 
 @pytest.fixture
@@ -328,3 +350,15 @@ async def test_an_echo_is_late_and_faint(peer: Peer, tmp_path: Path) -> None:
     delays = [min((at - source for source in sources if source < at), default=9.0) for at in echoes]
     assert delays == [pytest.approx(0.2, abs=0.03)] * len(echoes)
     assert np.abs(recording.sent.astype(int)).max() == pytest.approx(800, rel=0.15)
+
+
+@pytest.mark.parametrize("peer", [{"reinvite_after": 0.6}], indirect=True)
+async def test_a_reinvite_is_answered(peer: Peer, tmp_path: Path) -> None:
+    """A re-INVITE that holds the call gets 200 with our session, stops our audio, and does not end it."""
+    done = await place(peer, "- pause: 1500\n- say: beep\n- hang_up", tmp_path)
+    assert done.failed == 0, done.events
+    assert [(m["method"], m["code"], m["sent"]) for m in done.call["sip"] if m["method"] != "BYE"][-2:] == [
+        ("INVITE", 0, False),
+        ("INVITE", 200, True),
+    ]
+    assert peer.beeps_heard == []

@@ -153,6 +153,17 @@ def test_without_records_the_callers_side_is_enough(call: Path) -> None:
     assert [message["first"] for message in found.ladder] == ["INVITE"]
 
 
+def test_a_backchannel_that_broke_the_agent_off(call: Path) -> None:
+    """An agent who breaks off after an aside and says something else was stopped by it."""
+    sidecar = json.loads((call / "call.json").read_text())
+    sidecar["said"][1] |= {"turn": False, "interrupts": False}
+    sidecar["turns"], sidecar["asides"] = [[3.0, 4.5]], [[7.0, 7.6]]
+    (call / "call.json").write_text(json.dumps(sidecar))
+    assert write_report(call, call / "records").false_interruptions == 1
+    assert write_report(call, None).false_interruptions == 0
+    assert write_report(call, call / "records").barge_in_ms is None
+
+
 class Checker(html.parser.HTMLParser):
     """Collects open tags and everything that points outside."""
 
