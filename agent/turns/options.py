@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from dataclasses import dataclass, field
@@ -84,7 +83,8 @@ class TurnOptions:
                 "interruption": {
                     "enabled": True,
                     "mode": "vad",
-                    "min_duration": self.interrupt_after,
+                    # Plain Silero's voice is not weighted: it needs longer to tell one from a bump.
+                    "min_duration": self.interrupt_after if vad is not None else 0.2,
                     "min_words": 0,
                     "resume_false_interruption": True,
                     # The wrapped voice detector reports the end of an overlap when it is known to be none.
@@ -135,4 +135,4 @@ class TurnOptions:
 
 def turn_options(**changes: Any) -> TurnOptions:
     """The options that the bench chose, with `changes` to single fields of `TurnOptions`."""
-    return dataclasses.replace(TurnOptions(), **changes) if changes else TurnOptions()
+    return TurnOptions(**changes)
