@@ -139,6 +139,7 @@ async def run_case(
     speaker: Speaker | None = None,
     ears: Ears | None = None,
     once: bool = False,
+    questions: int = len(QUESTIONS),
 ) -> Outcome:
     """One call to the running stack with one failure. The providers are healthy again afterwards."""
     failure = FAILURES[name]
@@ -163,7 +164,7 @@ async def run_case(
     set_faults(local.speech_url, faults if moment == "before" else None)
     try:
         result = await place_call(
-            conversation(),
+            conversation(QUESTIONS[:questions]),
             f"sip:{local.numbers[0]}@{local.sip_address}",
             out,
             speaker=speaker,

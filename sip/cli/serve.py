@@ -9,11 +9,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from dotenv import load_dotenv
 
+LogLevel = Literal["debug", "info", "warning", "error"]
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -39,7 +40,7 @@ def serve(
         float | None,
         typer.Option(help="Seconds for calls to end by themselves at the stop (SIP_DRAIN_TIMEOUT, 30)."),
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="How much is logged.", case_sensitive=False)] = "info",
 ) -> None:
     """Serve SIP calls for a livekit-server: trunks and dispatch rules into rooms, and calls out of them.
 

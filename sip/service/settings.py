@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,7 @@ _REQUIRED = {
 _SCHEMES = {"livekit_url": ("ws", "wss", "http", "https"), "redis_url": ("redis", "rediss", "unix")}
 _WHOLE = {"port": (0, 65_535), "media_processes": (1, 64), "max_calls": (1, 100_000)}
 _TIMES = ("drain_timeout", "invite_rate")
+_ADDRESS = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 
 def read(environment: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
@@ -103,9 +106,11 @@ def _malformed(values: dict[str, object]) -> list[str]:
     for name in _TIMES:
         if name in values:
             try:
-                values[name] = float(str(values[name]))
+                values[name] = _not_negative(str(values[name]))
             except ValueError:
-                problems.append(f"{NAMES[name]} must be a number, not {values[name]!r}")
+                problems.append(f"{NAMES[name]} must be a number of at least 0, not {str(values[name])!r}")
+    if (advertised := values.get("advertise")) and not _ADDRESS.fullmatch(str(advertised)):
+        problems.append(f"{NAMES['advertise']} must be an IP address or a host name, not {str(advertised)!r}")
     if "records" in values:
         path = Path(str(values["records"])).expanduser()
         values["records"] = path
@@ -114,3 +119,11 @@ def _malformed(values: dict[str, object]) -> list[str]:
         except OSError as error:
             problems.append(f"{NAMES['records']} cannot be made: {error.strerror}")
     return problems
+
+
+def _not_negative(text: str) -> float:
+    """Raises `ValueError` for anything but a number of at least 0 that is not infinite."""
+    value = float(text)
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(text)
+    return value

@@ -239,7 +239,9 @@ async def test_all_bad_settings_of_the_service_at_once(tmp_path: Path) -> None:
         "REDIS_URL": "",
         "SIP_PORT": "70000",
         "SIP_MAX_CALLS": "many",
-        "SIP_DRAIN_TIMEOUT": "soon",
+        "SIP_DRAIN_TIMEOUT": "-1",
+        "SIP_INVITE_RATE": "nan",
+        "SIP_ADVERTISE": "two words",
         "CALL_RECORDS_DIR": "/dev/null/records",
     }
     process = await asyncio.create_subprocess_exec(
@@ -252,7 +254,7 @@ async def test_all_bad_settings_of_the_service_at_once(tmp_path: Path) -> None:
     assert (process.returncode, output) == (2, b"")
     for name in (
         "LIVEKIT_URL", "LIVEKIT_API_KEY", "REDIS_URL", "SIP_PORT", "SIP_MAX_CALLS", "SIP_DRAIN_TIMEOUT",
-        "CALL_RECORDS_DIR",
+        "SIP_INVITE_RATE", "SIP_ADVERTISE", "CALL_RECORDS_DIR",
     ):  # fmt: skip
         assert name in text
     assert "do-not-show" not in text
