@@ -153,10 +153,12 @@ def markdown(measures: list[Measure], outcomes: list[Outcome], options: argparse
     )
     calls = "\n".join(f"| {number} | {_short(outcome)} |" for number, outcome in enumerate(outcomes, 1))
     setting = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    busy = os.getloadavg()[0]
     return f"""# Whole calls on one machine
 
 `./run bench calls -n {options.n} --write`, {time.strftime("%d %B %Y")}, {setting},
-{options.codec} over UDP, local speech servers. {good} of {len(outcomes)} calls did what the script demands.
+{options.codec} over UDP, local speech servers; load average at the end {busy:.1f}.
+{good} of {len(outcomes)} calls did what the script demands.
 
 | figure | median, ms | target | least | most | values |
 |---|---|---|---|---|---|
