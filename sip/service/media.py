@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -50,6 +51,8 @@ CODECS = ("G722/16000/1", "PCMU/8000/1", "PCMA/8000/1")
 LOAD_SECONDS = 1.0
 PROBE_SECONDS = 0.1
 """How often the event loop's lateness is looked at."""
+PRIORITY = -10
+"""Niceness wished for: audio that comes late is lost, what else this machine does can wait."""
 SWITCH_SECONDS = 0.001
 """How long one Python thread may keep the others waiting; audio comes on threads of its own."""
 CONTROL_LINE = 1_048_576
@@ -245,6 +248,9 @@ def main() -> None:
     # The library names rooms in its messages, and a room's name may hold the caller's number.
     logging.getLogger("livekit").setLevel(logging.WARNING)
     sys.setswitchinterval(SWITCH_SECONDS)
+    # Before any thread is started, as each inherits it; only a privileged process may.
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     asyncio.run(_main(arguments.fd))
 
 

@@ -3,7 +3,7 @@
 `livekit.rtc` hands every event, the end of every captured frame included, to every room and audio stream of
 the process; with n calls each frame is looked at n times, and each look wakes the event loop. Here an audio
 frame goes to the one listener that it is for, on the thread that brings it, and the ends of captured frames
-go nowhere. This reaches below the public API of `livekit` 1.1: tests/stack/test_media.py would notice a change.
+go nowhere. This reaches below the public API of `livekit` 1.1; tests/stack/test_media.py notices a change.
 """
 
 from __future__ import annotations
