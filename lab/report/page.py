@@ -134,7 +134,8 @@ def _voices(call: Figures) -> Iterable[str]:
 def _marks(call: Figures) -> Iterable[str]:
     yield f'<div class="mark" style="{_left(0)}"><span>INVITE</span></div>'
     if call.invite_to_ok_ms is not None:
-        yield f'<div class="mark" style="{_left(call.invite_to_ok_ms / 1000)}"><span>200 OK</span></div>'
+        at = _left(call.invite_to_ok_ms / 1000)
+        yield f'<div class="mark low" style="{at}"><span>200 OK</span></div>'
     for message in call.ladder:
         if shown(message["first"]) in ("BYE", "CANCEL"):
             who = "caller" if message["sent"] else "agent"
