@@ -41,6 +41,21 @@ QUESTIONS = (
     "Where can I park my car?",
     "When is breakfast?",
 )
+RESULTS = Path(__file__).parent / "results" / "failures.md"
+READING = """# Providers that fail in a call
+
+`./run bench failures --write`; one call for each row, through a whole stack. The provider is dead before the
+call, from after the greeting on ("greeted"), or from the middle of an answer on ("answer"), and stays dead.
+
+- sound after: seconds from the caller's last word to the next sound that he heard, at worst;
+- longest silence: from the answer to the end of the call; above 6 s the bench fails;
+- end after: seconds from his last word to the end of the call, and who sent the BYE;
+- heard last: what was recognised last on his recording.
+
+The greeting is made before the telephone rings, so it is heard even when synthesis is dead. That recognition
+is silent takes two turns of the caller to be sure of.
+
+"""
 _PATIENCE = 12.0
 """Seconds for which the caller waits for a voice before he hangs up himself."""
 
@@ -87,8 +102,8 @@ class Outcome:
     """The longest stretch from the answer to the end in which neither side spoke."""
     sound: float | None
     """From the caller's last word before it to the first sound that came back under the failure."""
-    call: float
-    """From the failure, or the answer if that came later, to the end of the call."""
+    end: float | None
+    """From the caller's last word to the end of the call; None if he said nothing."""
     ended_by: str
     code: int
     heard: tuple[str, ...]
@@ -188,7 +203,7 @@ def judge(result: CallResult, name: str, moment: Moment, failed: float, once: bo
         answered=result.answered is not None,
         silence=round(longest_silence([*caller, *agent], answered, result.ended), 2),
         sound=_time_to_sound(caller, agent, max(failed, answered), result.ended),
-        call=round(result.ended - max(failed, answered), 1),
+        end=round(result.ended - caller[-1].end, 2) if caller else None,
         ended_by=result.end.by,
         code=result.end.code,
         heard=tuple(sentence.text or "" for sentence in result.heard),
@@ -220,15 +235,15 @@ def _time_to_sound(caller: Sequence[Span], agent: Sequence[Span], failed: float,
 def table(outcomes: Sequence[Outcome]) -> str:
     """Markdown."""
     rows = [
-        "| failure | when | s to sound | longest silence, s | call went on, s | ended by | heard last |",
+        "| failure | when | sound after, s | longest silence, s | end after, s | ended by | heard last |",
         "|---|---|---|---|---|---|---|",
     ]
     for each in outcomes:
-        sound = "-" if each.sound is None else f"{each.sound:.1f}"
+        sound, end = ("-" if s is None else f"{s:.1f}" for s in (each.sound, each.end))
         last = each.heard[-1] if each.heard else "nothing"
         rows.append(
             f"| {each.failure}{' (once)' if each.once else ''} | {each.moment} | {sound} "
-            f"| {each.silence:.1f} | {each.call:.1f} | {each.ended_by or 'nobody'} {each.code} | {last} |"
+            f"| {each.silence:.1f} | {end} | {each.ended_by or 'nobody'} {each.code} | {last} |"
         )
     return "\n".join(rows)
 
@@ -257,6 +272,8 @@ async def _run(options: argparse.Namespace) -> int:
             outcomes.append(outcome := await case)
             print(f"{'held  ' if outcome.held else 'BROKEN'} {outcome}", file=sys.stderr, flush=True)
     print(table(outcomes))
+    if options.write:
+        RESULTS.write_text(READING + table(outcomes) + "\n")
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in outcomes], indent=2) + "\n")
     return 0 if all(each.held for each in outcomes) else 1
@@ -270,6 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="the provider fails once and is healthy again")
     parser.add_argument("--stack", default="", help="name of a running stack (one of its own)")
     parser.add_argument("--out", type=Path, help="folder for the recordings")
+    parser.add_argument("--write", action="store_true", help="renew results/failures.md")
     parser.add_argument("--json", type=Path, help="write the outcomes to this file")
     options = parser.parse_args(arguments)
     options.failure = options.failure or list(FAILURES)
