@@ -2,9 +2,9 @@
 
 Three things are watched: errors that the framework gives up on; the time between the end of the caller's
 turn and the agent's voice; and speech that the caller's voice activity shows but no transcript does. A slow
-turn gets one more try after a recorded "one moment"; an unheard one, a recorded "please say that again".
-After that, or at once when a provider is certainly dead, the caller hears a recorded sentence that needs no
-provider, and is transferred to the persona's fallback or the call ends.
+or broken turn gets one more try after a recorded "one moment"; an unheard one, a recorded "please say that
+again". After that, or at once when a provider is certainly dead, the caller hears a recorded sentence that
+needs no provider, and is transferred to the persona's fallback or the call ends.
 
 Usable in anybody's worker: `Failsafe(session).start()`.
 """
@@ -18,10 +18,12 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import AgentSession, JobContext, get_job_context
+from livekit.agents.llm import ChatMessage
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.events import (
     AgentStateChangedEvent,
     CloseEvent,
+    ConversationItemAddedEvent,
     ErrorEvent,
     FunctionToolsExecutedEvent,
     SpeechCreatedEvent,
@@ -48,6 +50,9 @@ UNHEARD_AFTER = 2.0
 """Seconds after the caller fell silent in which a transcript has to come."""
 UNHEARD_SPEECH = 0.7
 """Seconds of voice below which no transcript is expected: a cough, a click."""
+
+TROUBLED_TURNS = 3
+"""So many turns in a row that were only answered at the second try, and the call is not worth going on."""
 
 OnFailure = Callable[[str, str], None]
 """Told what failed (`stt`, `llm`, `tts`, `turn`, `session`) and why."""
@@ -80,7 +85,11 @@ class Failsafe:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ours: SpeechHandle | None = None
         self._tools = 0
+        self._trying_again = False
         self._tries = 0
+        """Of the present turn of the caller."""
+        self._troubled = 0
+        """Turns since the last one that was answered without a failure."""
         self._unheard = 0
         self._ever_heard = False
         self._speech_began = 0.0
@@ -104,6 +113,7 @@ class Failsafe:
         session.on("speech_created", self._on_speech_created)
         session.on("tool_execution_updated", self._on_tool)
         session.on("function_tools_executed", self._on_tools_executed)
+        session.on("conversation_item_added", self._on_item)
         session.on("close", self._on_close)
 
     def answered(self) -> None:
@@ -128,8 +138,11 @@ class Failsafe:
             return
         kind = str(getattr(event.error, "type", "")).removesuffix("_error")
         cause = getattr(event.error, "error", event.error)
-        if kind in ("stt", "llm", "tts"):
-            self.fail(kind, f"{type(cause).__name__}: {cause}")
+        why = f"{type(cause).__name__}: {cause}"
+        if kind in ("llm", "tts") and not _final(cause) and self._in_talk():
+            self._once_more(kind, why)
+        elif kind in ("stt", "llm", "tts"):
+            self.fail(kind, why)  # a dead recogniser stays dead: the framework makes no new one
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         if event.new_state in ("thinking", "speaking"):
@@ -139,7 +152,16 @@ class Failsafe:
         elif event.new_state == "speaking":
             self._disarm_turn()
             if self._ours is None:
-                self._tries = 0
+                self._trying_again = False
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        item = event.item
+        if not isinstance(item, ChatMessage):
+            return
+        if item.role == "user":
+            self._tries, self._trying_again = 0, False
+        elif item.role == "assistant" and not self._tries and not item.interrupted and self._ours is None:
+            self._troubled = 0
 
     def _on_speech_created(self, event: SpeechCreatedEvent) -> None:
         if event.source == "say" and self._session.agent_state != "speaking":
@@ -192,21 +214,32 @@ class Failsafe:
 
     def _on_slow(self) -> None:
         self._turn_timer = None
+        self._once_more("turn", "no answer in time")
+
+    def _once_more(self, what: str, why: str) -> None:
+        """Try the turn again; the second failure without an answer between ends the call."""
         if self._failed or ending(self._ctx):
             return
         self._tries += 1
-        if self._tries > 1 or not self._answered.is_set():
-            self.fail("turn", "no answer in time, twice")
+        self._troubled += 1
+        if self._tries > 1 or self._troubled >= TROUBLED_TURNS or not self._answered.is_set():
+            self.fail(what, why)
             return
-        logger.warning("no answer in time; trying the turn once more")
+        self._disarm_turn()
+        logger.warning("the turn failed and is tried once more", extra={"what": what, "why": why})
         if self._on_failure is not None:
-            self._on_failure("turn", "no answer in time; tried once more")
+            self._on_failure(what, f"{why}; tried once more")
         self._spawn(self._retry())
+
+    def _in_talk(self) -> bool:
+        """Whether the caller has said something that can be answered again."""
+        return any(i.type == "message" and i.role == "user" for i in self._session.history.items)
 
     async def _retry(self) -> None:
         await self._interrupt()
         if self._failed or ending(self._ctx) or self._session.user_state == "speaking":
             return  # a new turn of the caller is the second try
+        self._trying_again = True
         playing = asyncio.create_task(self._play("moment"))
         await asyncio.sleep(0)  # first in the queue
         try:
@@ -273,7 +306,7 @@ class Failsafe:
         if self._failed or self._tools or self._ours is not None or self._session.user_state == "speaking":
             return
         self._disarm_turn()
-        patience = self._patience_again if self._tries else self._patience
+        patience = self._patience_again if self._trying_again else self._patience
         self._turn_timer = asyncio.get_running_loop().call_later(patience, self._on_slow)
 
     def _disarm_turn(self) -> None:
@@ -299,6 +332,12 @@ class Failsafe:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("failsafe", exc_info=error)
+
+
+def _final(error: object) -> bool:
+    """Whether the provider will say the same again: a refused key, a bad request; but not "too many"."""
+    status = getattr(error, "status_code", 0)
+    return 400 <= status < 500 and status not in (408, 429)
 
 
 async def play_beside(room: rtc.Room, sound: Recording) -> bool:

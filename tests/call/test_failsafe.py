@@ -15,20 +15,39 @@ LIMIT = 5.0
 """Seconds from the first sign of failure to the end of the call."""
 
 
-@pytest.mark.parametrize(
-    ("kind", "fault"),
-    [("tts", "401"), ("tts", "cut"), ("llm", "500"), ("llm", "429")],
-)
-async def test_a_provider_that_says_no_ends_the_call_with_a_recording(kind: str, fault: str):
-    """An error in the middle of a call: the recorded sentence, then the end, within 5 s of the question."""
+async def test_a_refused_key_ends_the_call_with_a_recording():
+    """A provider that will never answer: the recorded sentence at once, and the end within 5 s."""
+    async with serve(Providers(tts="401")) as providers, studio(providers) as call:
+        call.session.generate_reply(user_input="A table, please.")
+        assert await call.wait_end(LIMIT) < LIMIT
+        assert call.said == [TEXTS["goodbye"]]
+        assert (call.by, call.reason) == ("agent", "tts failed")
+        assert call.failures == ["tts"]
+
+
+@pytest.mark.parametrize(("kind", "fault"), [("tts", "cut"), ("llm", "500"), ("llm", "429")])
+async def test_a_provider_that_breaks_gets_one_more_try(kind: str, fault: str):
+    """An error in the middle of a call: "one moment", a second try, the recorded goodbye, within 5 s."""
     async with serve() as providers, studio(providers) as call:
         await call.session.say("Good day.")
         setattr(providers, kind, fault)
         call.session.generate_reply(user_input="A table, please.")
         assert await call.wait_end(LIMIT) < LIMIT
-        assert call.said[-1] == TEXTS["goodbye"]
+        assert [text for text in call.said if text in TEXTS.values()] == [TEXTS["moment"], TEXTS["goodbye"]]
         assert (call.by, call.reason) == ("agent", f"{kind} failed")
-        assert call.failures == [kind]
+        assert call.failures == [kind, kind]
+
+
+@pytest.mark.parametrize(("kind", "fault"), [("tts", "cut"), ("llm", "500")])
+async def test_a_provider_that_breaks_once_costs_a_moment(kind: str, fault: str):
+    """If the second try works, the caller gets his answer and the call goes on."""
+    async with serve() as providers, studio(providers) as call:
+        setattr(providers, kind, fault)
+        call.session.generate_reply(user_input="A table, please.")
+        await call.wait_for(lambda: call.failures == [kind], LIMIT)
+        setattr(providers, kind, "")
+        await call.wait_for(lambda: call.said[-1:] == ["All right."] and TEXTS["moment"] in call.said, LIMIT)
+        assert not call.ended.is_set()
 
 
 def test_a_hanging_turn_is_ended_in_time():
