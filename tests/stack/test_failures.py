@@ -31,7 +31,8 @@ from tests.stack.rig import Caller
 pytestmark = pytest.mark.stack
 
 CALLER = "+15550199"
-GOODBYE = "something went wrong"
+GOODBYE = ("went wrong", "call again")
+"""Of the recorded sentence, what a recogniser gets right over the telephone."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ async def test_a_dead_provider_ends_in_a_sentence(
     outcome = await run_case(stack, failure, moment, tmp_path, speaker=voice, ears=ears)
     assert outcome.held, outcome
     assert outcome.ended_by == "agent", outcome
-    assert GOODBYE in outcome.heard[-1].lower(), outcome
+    assert _is_goodbye(outcome.heard[-1]), outcome
 
 
 async def test_a_provider_that_failed_once_is_forgiven(
@@ -74,7 +75,7 @@ async def test_a_provider_that_failed_once_is_forgiven(
     )
     assert outcome.held, outcome
     assert outcome.ended_by == "caller", outcome
-    assert not [text for text in outcome.heard if GOODBYE in text.lower()]
+    assert not any(map(_is_goodbye, outcome.heard)), outcome
 
 
 async def test_three_calls_at_once_through_one_worker(
@@ -97,7 +98,9 @@ async def test_three_calls_at_once_through_one_worker(
     assert len({ours[result.call_id] for result in results}) == 3
 
 
-async def test_speech_servers_killed_in_mid_call(livekit_server: Path, tmp_path: Path) -> None:
+async def test_speech_servers_killed_in_mid_call(
+    livekit_server: Path, tmp_path: Path, voice: Synthesizer, ears: Recognizer
+) -> None:
     """Killed in an answer, the second ones take over; when those die, too, a recording says so."""
     async with speech() as (first, url), speech() as (second, spare):
         env = speech_environment(url) | {
@@ -113,13 +116,12 @@ async def test_speech_servers_killed_in_mid_call(livekit_server: Path, tmp_path:
                 if event == "step" and (process := kills.get(fields["line"])):
                     process.kill()
 
-            speaker, ears = await asyncio.to_thread(Synthesizer), await asyncio.to_thread(Recognizer)
-            result = await call(own.local, tmp_path / "call", speaker, ears, emit=emit)
+            result = await call(own.local, tmp_path / "call", voice, ears, emit=emit)
     outcome = judge(result, "all", "answer", 0.0, once=False)
     assert "110" in _heard(result) or "hundred" in _heard(result), result.heard
     assert outcome.silence <= SILENCE_LIMIT, outcome
     assert outcome.ended_by == "agent", outcome
-    assert GOODBYE in outcome.heard[-1].lower(), outcome
+    assert _is_goodbye(outcome.heard[-1]), outcome
 
 
 async def test_a_call_whose_process_dies_is_hung_up(stack: LocalStack) -> None:
@@ -192,6 +194,10 @@ async def speech() -> AsyncGenerator[tuple[asyncio.subprocess.Process, str]]:
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+def _is_goodbye(text: str) -> bool:
+    return any(words in text.lower() for words in GOODBYE)
 
 
 def _heard(result: CallResult) -> str:
