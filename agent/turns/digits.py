@@ -24,16 +24,15 @@ _TENS = {word: str(2 + n) for n, word in enumerate(_TENS_FROM_TWENTY.split(" "))
 _REPEAT = {"double": 2, "triple": 3}
 _SPOKEN = {*_DIGIT_WORDS, *_TEENS, *_TENS, *_REPEAT, "hundred", "thousand"}
 
-# Words before a number that say how long it will be: pattern, lengths that end it, length from which it may
-# have ended.
+# Words before a number that say how long it will be; no length is known of the last ones.
 _PHONE = re.compile(
     r"\b(phone|mobile|cell|telephone|call(ing)? (me|us|you)|reach (me|us)|call back|callback|dial|text me)\b"
 )
-_KINDS: tuple[tuple[re.Pattern[str], frozenset[int], int], ...] = (
-    (re.compile(r"\b(zip|postal)\b"), frozenset({5, 9}), 9),
-    (re.compile(r"\b(credit|debit|card)\b"), frozenset({15, 16}), 15),
-    (re.compile(r"\b(pin|passcode)\b"), frozenset({4, 6}), 4),
-    (re.compile(r"\b(extension|room|table|suite|apartment|flight)\b"), frozenset({1, 2, 3, 4}), 1),
+_KINDS: tuple[tuple[re.Pattern[str], frozenset[int]], ...] = (
+    (re.compile(r"\b(zip|postal)\b"), frozenset({5, 9})),
+    (re.compile(r"\b(credit|debit|card)\b"), frozenset({15, 16})),
+    (re.compile(r"\b(pin|passcode)\b"), frozenset({4, 6})),
+    (re.compile(r"\b(extension|room|table|suite|apartment|flight)\b"), frozenset()),
 )
 _NUMBER = re.compile(r"\b(number|code|reference|digits?|account|confirmation|order|i\.?d)\b")
 
@@ -94,9 +93,9 @@ def still_reading(words: Sequence[str], asked: str) -> bool | None:
         if not _PHONE.search(cue) and _unsized(cue):
             return True if count < 4 else None
         return _phone(run.digits)
-    for pattern, complete, _ in _KINDS:
+    for pattern, complete in _KINDS:
         if pattern.search(cue):
-            return count not in complete and count < max(complete)
+            return (count not in complete and count < max(complete)) if complete else None
     if alone and run.words >= 3 and count >= 3:
         return _phone(run.digits)  # nothing but digits, one by one: read as a telephone number
     return None
@@ -112,7 +111,7 @@ def _phone(digits: str) -> bool | None:
 
 
 def _other_kind(cue: str) -> bool:
-    return any(pattern.search(cue) for pattern, _, _ in _KINDS)
+    return any(pattern.search(cue) for pattern, _ in _KINDS)
 
 
 def _unsized(cue: str) -> bool:

@@ -26,6 +26,7 @@ COMPLETE = [
     ("oh one five five five double nine three two one", "What is your phone number?"),
     ("john at example dot com", "What's your email address?"),
     ("If I come on Tuesday, can I still get it?", ""),
+    ("It's room 12.", "Which room are you in?"),
     ("No, thank you.", "Is there anything else?"),
 ]
 INCOMPLETE = [
@@ -49,6 +50,7 @@ INCOMPLETE = [
     ("Could I speak to the", ""),
     ("S M I", "Could you spell that?"),
     ("So what I need is", ""),
+    ("I'd like to look at a table for", ""),
 ]
 
 
