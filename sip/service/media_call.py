@@ -199,12 +199,26 @@ class MediaCall:
             self.end(refused.reason)
             raise Over from refused
         acknowledge("")
-        near = await self._host.agent.dial(f"sip:{self.key}@{self.spec.edge}")
-        self._attach(near)
+        near = await self._place(f"sip:{self.key}@{self.spec.edge}")
         # How long it may ring is the edge's business: it knows what the far end says.
         await self._until(self._established)
         await self._activate(near)
         await self._over
+
+    async def _place(self, uri: str) -> Call:
+        """Call; what baresip says of the call before we know which one it is comes after."""
+        early: list[StackEvent] = []
+        agent = self._host.agent
+        agent.on(early.append)
+        try:
+            near = await agent.dial(uri)
+        finally:
+            agent.off(early.append)
+        self._attach(near)
+        for event in early:
+            if event.call == near.handle:
+                self._on_near_event(event)
+        return near
 
     async def _join(self) -> None:
         try:
