@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 MICROPHONE = rtc.TrackSource.SOURCE_MICROPHONE
 BITRATE = 72_000
 """Bits a second. From here on Opus codes speech as it codes music, at half the processor time."""
+LOST_AFTER = 6.0
+"""Seconds without the room after which the call ends: so long the caller has heard nothing. The library tries
+for up to 20 s."""
 _AUDIO = rtc.TrackKind.KIND_AUDIO
 _SIP = rtc.ParticipantKind.PARTICIPANT_KIND_SIP
 _ENDS = {
@@ -67,6 +70,7 @@ class RoomParticipant:
         self._room = rtc.Room()
         self._joining: asyncio.Task[None] | None = None
         self._left = False
+        self._lost: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._microphone: Microphone | None = None
         self._publication: rtc.LocalTrackPublication | None = None
@@ -135,6 +139,7 @@ class RoomParticipant:
     async def leave(self) -> None:
         """Leave the room, also one that is still being joined; leaving twice is safe."""
         self._left = True
+        self._on_reconnected()
         if self._joining is not None and not self._joining.done():
             self._joining.add_done_callback(self._leave_late)
             return
@@ -166,6 +171,8 @@ class RoomParticipant:
         room.on("track_unsubscribed", self._on_unsubscribed)
         room.on("sip_dtmf_received", self._on_dtmf)
         room.on("disconnected", self._on_disconnected)
+        room.on("reconnecting", self._on_reconnecting)
+        room.on("reconnected", self._on_reconnected)
         room.on("participant_connected", self._on_participant)
 
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
@@ -198,6 +205,16 @@ class RoomParticipant:
         if not self._left:
             name = rtc.DisconnectReason.Name(reason).lower()
             self.events.on_end(_ENDS.get(reason, f"error: the room was lost ({name})"))
+
+    def _on_reconnecting(self) -> None:
+        if self._lost is None and not self._left:
+            why = "error: the room was lost (no connection)"
+            self._lost = asyncio.get_running_loop().call_later(LOST_AFTER, self.events.on_end, why)
+
+    def _on_reconnected(self) -> None:
+        if self._lost is not None:
+            self._lost.cancel()
+            self._lost = None
 
     def _end_call(self, data: rtc.RpcInvocationData) -> str:
         headers = _body(data.payload).get("headers") or {}
