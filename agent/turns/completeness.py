@@ -53,7 +53,7 @@ def assess(text: str, asked: str = "") -> Verdict:
     if not words:
         return Verdict(Level.UNCERTAIN, "no words")
     asked = asked.lower().replace("’", "'")
-    question = "?" in asked
+    question = _asks(asked)
     said = " ".join(words)
     for rule in (_numbers, _email, _hesitation, _whole, _dangling, _clause):
         verdict = rule(words, said, text, asked)
@@ -117,7 +117,8 @@ def _whole(words: list[str], said: str, text: str, asked: str) -> Verdict | None
     if said in lex.GREETINGS:
         return Verdict(Level.UNCERTAIN, "an opening")
     if said in lex.WHOLE or lex.SHORT_ANSWER.match(said) or lex.NEGATED.match(said):
-        if len(words) == 1 and words[0] in ("yes", "yeah", "okay", "ok", "right", "no") and "?" not in asked:
+        openers = ("yes", "yeah", "okay", "ok", "right", "no")
+        if len(words) == 1 and words[0] in openers and not (_asks(asked) or (said == "no" and "?" in asked)):
             return Verdict(Level.UNCERTAIN, "an opening")
         return Verdict(Level.COMPLETE, BARE if said in ("yes", "yeah", "no") else "a short answer")
     return None
@@ -144,6 +145,8 @@ def _dangling(words: list[str], said: str, text: str, asked: str) -> Verdict | N
         and len(words) <= 5
     ):
         return Verdict(Level.UNCERTAIN, "ends in to")
+    if lex.INDIRECT.search(said):
+        return Verdict(Level.INCOMPLETE, "an indirect question with no clause")
     if last in ("next", "last") and not asks:
         return Verdict(Level.INCOMPLETE, f"ends in {last}")
     if last in lex.QUESTION_WORDS and len(words) > 2 and not asks:
@@ -203,7 +206,6 @@ def _that(before: str) -> Verdict:
 
 
 def _clause(words: list[str], said: str, text: str, asked: str) -> Verdict | None:
-    del asked
     head = list(words)
     while head and head[0] in ("so", "and", "but", "well", "okay", "yes", "no", "yeah"):
         head.pop(0)
@@ -214,11 +216,18 @@ def _clause(words: list[str], said: str, text: str, asked: str) -> Verdict | Non
     )
     if subordinate and not _second_clause(head, text):
         return Verdict(Level.INCOMPLETE, "a condition with no main clause")
-    if lex.OPEN_REQUEST.search(said):
+    if lex.OPEN_REQUEST.search(said) or (not _asks(asked) and lex.BARE_REQUEST.search(said)):
         return Verdict(Level.UNCERTAIN, "a request with no details")
+    if lex.BARE_OBJECT.search(said):
+        return Verdict(Level.UNCERTAIN, "a request for a pronoun")
     if len(words) == 1 and words[0] in lex.PRONOUNS:
         return Verdict(Level.INCOMPLETE, "a subject with no verb")
     return None
+
+
+def _asks(asked: str) -> bool:
+    """Whether the agent asked for something; "How can I help you?" asks for anything."""
+    return "?" in asked and not lex.OPEN_QUESTION.search(asked)
 
 
 def _second_clause(head: list[str], text: str) -> bool:

@@ -121,7 +121,9 @@ STRANDED = re.compile(
     r"(?:is|'s|was|are) (?:it|this|that|they|these|you|he|she)(?: all)? "
     r"(?:for|about|like|from|at|in|of)$|"
     r"(?:come|log|check|sign|fill|drop|get|hand|go|hang|hold|carry) (?:in|on)$|"
-    r"(?:have|do) (?:i|you|we) (?:have to|need to)$|looking (?:at|for)$|to look (?:at|for)$"
+    r"(?:have|do) (?:i|you|we) (?:have to|need to)$|"
+    r"\b(?:what|where|when|who|how|how much|how long) (?:it|that|this|he|she|they|these|we|you) (?:is|are|was|were)$|"
+    r"looking (?:at|for)$|to look (?:at|for)$"
 )
 # What recognisers write for "to", "and" and "with" at the end of a breath, unless these words come before.
 SOUND_ALIKES = {
@@ -131,6 +133,16 @@ SOUND_ALIKES = {
         "the a an this that any no by my your his one other either half all long some right wrong which"
     ),
 }
+BARE_REQUEST = re.compile(
+    r"(?:^| )(?:i|we|you)(?:'d| would|'m| am|'re| are| just| really)* (?:need|want|like|looking for|order) "
+    r"(?:a|an|some|another) (?:\w+ )?\w+$"
+)
+# "Can I get them": what recognisers make of "Can I get a".
+BARE_OBJECT = re.compile(
+    r"^(?:can|could|may) (?:i|we) (?:get|have|speak|talk|see)(?: to| with)? (?:them|that|it|him)$"
+)
+INDIRECT = re.compile(r"^(?!how)\w.* how (?:much|many|long|far|often)$")
+OPEN_QUESTION = re.compile(r"\b(?:help|assist|do for you|calling about|anything else|what else)\b")
 BARE_SUBJECT = re.compile(
     r"\b(?:whether|if|because|unless|until) (?:i|you|he|she|it|we|they|there)$|"
     # Recognisers write "you" for a "to" at the end of a breath: "I want you", "a table for you".

@@ -26,6 +26,8 @@ COMPLETE = [
     ("oh one five five five double nine three two one", "What is your phone number?"),
     ("john at example dot com", "What's your email address?"),
     ("If I come on Tuesday, can I still get it?", ""),
+    ("Can you tell me where it is?", ""),
+    ("I'd like a double room.", "Which room would you like?"),
     ("It's room 12.", "Which room are you in?"),
     ("No, thank you.", "Is there anything else?"),
 ]
@@ -51,6 +53,7 @@ INCOMPLETE = [
     ("S M I", "Could you spell that?"),
     ("So what I need is", ""),
     ("I'd like to look at a table for", ""),
+    ("I would like to know how much.", ""),
 ]
 
 
@@ -67,11 +70,27 @@ def test_words_that_cannot_end_a_sentence_are_incomplete(said: str, asked: str) 
 
 
 @pytest.mark.parametrize(
-    "said", ["Hello.", "Yes.", "I'd like to book a table.", "555 0192 is my", "My number is 5550192"]
+    "said",
+    [
+        "Hello.",
+        "Yes.",
+        "I'd like to book a table.",
+        "555 0192 is my",
+        "My number is 5550192",
+        "I need a taxi.",
+        "Can I get them?",
+    ],
 )
 def test_openings_and_ambiguous_ends_are_not_complete(said: str) -> None:
     """What is often followed by more gets time."""
     assert assess(said).level is not Level.COMPLETE
+
+
+def test_an_open_question_is_not_answered_by_a_request_without_details() -> None:
+    """ "How can I help you?" asks for anything, "What may I bring you?" for one thing."""
+    assert assess("I need a taxi.", "How can I help you?").level is Level.UNCERTAIN
+    assert assess("Yes.", "How can I help you?").level is Level.UNCERTAIN
+    assert assess("I need a taxi.", "What do you need?").level is Level.COMPLETE
 
 
 @given(st.sampled_from([said for said, _ in COMPLETE]), st.sampled_from(sorted(ARTICLES | CONJUNCTIONS)))
