@@ -122,7 +122,8 @@ STRANDED = re.compile(
     r"(?:for|about|like|from|at|in|of)$|"
     r"(?:come|log|check|sign|fill|drop|get|hand|go|hang|hold|carry) (?:in|on)$|"
     r"(?:have|do) (?:i|you|we) (?:have to|need to)$|"
-    r"\b(?:what|where|when|who|how|how much|how long) (?:it|that|this|he|she|they|these|we|you) (?:is|are|was|were)$|"
+    r"\b(?:what|where|when|who|how|how much|how long) (?:it|that|this|he|she|they|these|we|you) "
+    r"(?:is|are|was|were)$|"
     r"looking (?:at|for)$|to look (?:at|for)$"
 )
 # What recognisers write for "to", "and" and "with" at the end of a breath, unless these words come before.
