@@ -198,7 +198,8 @@ LECTURES = (
     "six in the evening. On public holidays we are closed. Outside of our opening hours you can leave a "
     "message.",
     "Your order left our warehouse on Monday and should arrive within the next three working days. You will "
-    "get a message with a link as soon as the driver is on the way. The parcel can also be left with a neighbor.",
+    "get a message with a link as soon as the driver is on the way. The parcel can also be left with a "
+    "neighbor.",
 )
 """What the agent is saying when it is interrupted; neither ends in a question."""
 

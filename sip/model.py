@@ -11,8 +11,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 def record_stem(call_id_full: str) -> str:
     """File name stem of a call's records, from its SIP Call-ID (`sip.callIDFull`).
 
-    Readable, at most 80 characters, safe on every file system, and different for different Call-IDs: what had to be
-    changed is told apart by a short hash.
+    Readable, at most 80 characters, safe on every file system, and different for different Call-IDs: what had
+    to be changed is told apart by a short hash.
     """
     safe = _UNSAFE.sub("_", call_id_full).lstrip(".")[:64]
     if safe == call_id_full:

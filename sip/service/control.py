@@ -1,8 +1,8 @@
-"""What the edge and a media process say to each other: frozen messages, one JSON line each, over a socket pair.
+"""What the edge and a media process say to each other: frozen messages, one JSON line each, on a socket pair.
 
-Every call has a `key`, the user part of its near leg's request URI (`sip:<key>@127.0.0.1`), chosen by the edge.
-Requests marked "acknowledged" are answered by `Ack` before their sender goes on, so that what they change is in
-place before the SIP message that follows it: the two channels have no common order of their own.
+Every call has a `key`, the user part of its near leg's request URI (`sip:<key>@127.0.0.1`), chosen by the
+edge. Requests marked "acknowledged" are answered by `Ack` before their sender goes on, so that what they
+change is in place before the SIP message that follows it: the two channels have no common order of their own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _strings() -> Strings:
 
 @dataclass(frozen=True)
 class RoomSpec:
-    """Where the SIP participant joins; identity, name, metadata, attributes and room_config are in the token."""
+    """Where the participant joins; identity, name, metadata, attributes and room_config are in the token."""
 
     url: str
     token: str
@@ -70,14 +70,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Expect(Message):
-    """Acknowledged. An INVITE for `spec.key` follows on the near leg; join the room as soon as this arrives."""
+    """Acknowledged. An INVITE for `spec.key` follows on the near leg; join the room when this arrives."""
 
     spec: CallSpec
 
 
 @dataclass(frozen=True)
 class Dial(Message):
-    """Acknowledged once the room is joined. Then the media process calls `sip:<key>@<edge>` on the near leg."""
+    """Acknowledged once the room is joined. Then media calls `sip:<key>@<edge>` on the near leg."""
 
     spec: CallSpec
 
@@ -162,7 +162,7 @@ class Refuse(Message):
 
 @dataclass(frozen=True)
 class Answering(Message):
-    """Acknowledged. 200 OK follows on the near leg; `attributes` are the participant's, for mapped headers."""
+    """Acknowledged. 200 OK follows on the near leg; `attributes` of the participant, for mapped headers."""
 
     key: str
     attributes: Strings
@@ -181,7 +181,8 @@ class Hangup(Message):
 
     key: str
     reason: str
-    """`room_deleted`, `participant_removed`, `end_call_rpc`, `media_timeout`, `max_call_duration`, `error: …`."""
+    """`room_deleted`, `participant_removed`, `end_call_rpc`, `media_timeout`, `max_call_duration`,
+    `error: …`."""
     headers: Strings = field(default_factory=_strings)
     attributes: Strings = field(default_factory=_strings)
 
@@ -193,7 +194,8 @@ class Ended(Message):
     key: str
     reason: str
     quality: dict[str, Any] = field(default_factory=dict[str, Any])
-    """`{"codec", "packets", "lost", "loss_pct", "jitter_ms", "rtt_ms", "mos", "r", "duration_s"}`; see sip.quality."""
+    """`{"codec", "packets", "lost", "loss_pct", "jitter_ms", "rtt_ms", "mos", "r", "duration_s"}`; see
+    sip.quality."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ def decode(line: bytes) -> tuple[Message, int]:
 
 
 class Channel:
-    """One end of the socket pair. `on_message` gets every message that is no `Ack`, with its `answer` function.
+    """One end of the socket pair. `on_message` gets every message that is no `Ack`, and how to answer it.
 
     `run()` returns when the other end is gone; what still waited for an `Ack` then raises `ConnectionError`.
     """
@@ -257,7 +259,7 @@ class Channel:
             self._writer.write(encode(message))
 
     async def request(self, message: Message, timeout: float = 10.0) -> None:
-        """Send and wait for the `Ack`. Raises `RuntimeError` with its error, `TimeoutError`, `ConnectionError`."""
+        """Send, wait for the `Ack`. Raises `RuntimeError` (its error), `TimeoutError`, `ConnectionError`."""
         if self._writer.is_closing():
             raise ConnectionError("control channel closed")
         number = next(self._numbers)
