@@ -19,6 +19,7 @@ from baresip.runtime import Runtime
 from baresip.ua import UserAgent
 
 from bench import _chirp
+from bench._priority import go_first
 from lab.stack.ports import HOST
 
 PACKET_S = 0.02
@@ -129,4 +130,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
+    go_first()
     asyncio.run(_main())

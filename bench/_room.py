@@ -15,6 +15,7 @@ import numpy as np
 from livekit import rtc
 from livekit.rtc._proto.room_pb2 import AudioEncoding
 
+from bench._priority import go_first
 from sip.service.room_audio import FRAME_MS, Listener, Microphone, prepare
 
 RATE = 48_000
@@ -67,4 +68,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
+    go_first()
     asyncio.run(_main())
