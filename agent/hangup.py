@@ -144,7 +144,7 @@ async def _end(ctx: JobContext, session: AgentSession[Any] | None, by: By, reaso
                     await outcome
             except Exception:  # a stranger's callback must not keep the line open
                 logger.exception("a callback failed at the end of the call")
-        await _delete_room(ctx)
+        await _end_legs(ctx)
     finally:
         ctx.shutdown(reason or f"hung up by {by}")
 
@@ -169,25 +169,29 @@ async def _cut_short(session: AgentSession[Any]) -> None:
         logger.info("speech not cut short", extra={"reason": repr(error)})
 
 
-async def _delete_room(ctx: JobContext) -> None:
-    """Delete the room, which ends every SIP leg in it with BYE; the legs one by one if that cannot be had."""
-    if ctx.is_fake_job():
-        return
-    room = ctx.room.name
+async def delete_room(livekit: api.LiveKitAPI, room: str) -> bool:
+    """Delete a room, which ends every SIP leg in it with BYE; False when three tries have failed."""
     for attempt in range(1, _DELETE_TRIES + 1):
         try:
-            await ctx.api.room.delete_room(api.DeleteRoomRequest(room=room))
-            return
+            await livekit.room.delete_room(api.DeleteRoomRequest(room=room))
+            return True
         except api.TwirpError as error:
             if error.code == api.TwirpErrorCode.NOT_FOUND:
-                return
+                return True
             logger.warning("the room could not be deleted", extra={"attempt": attempt, "error": error.code})
         except (aiohttp.ClientError, TimeoutError) as error:
             logger.warning("the room could not be deleted", extra={"attempt": attempt, "error": repr(error)})
+    return False
+
+
+async def _end_legs(ctx: JobContext) -> None:
+    """End every SIP leg: with the room, or one by one if it cannot be deleted."""
+    if ctx.is_fake_job() or await delete_room(ctx.api, ctx.room.name):
+        return
     for who in list(ctx.room.remote_participants.values()):
         try:
             await ctx.api.room.remove_participant(
-                api.RoomParticipantIdentity(room=room, identity=who.identity)
+                api.RoomParticipantIdentity(room=ctx.room.name, identity=who.identity)
             )
         except (api.TwirpError, aiohttp.ClientError, TimeoutError) as error:
             logger.error("a participant could not be removed", extra={"error": repr(error)})

@@ -10,11 +10,11 @@ import logging
 import math
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
-import aiohttp
 from livekit import api
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, JobRequest, cli
 from livekit.agents.ipc.job_executor import JobExecutor, JobStatus
@@ -26,7 +26,7 @@ from agent.call import Call, wait_until_answered
 from agent.errors import SettingsError
 from agent.failsafe import Failsafe, play_beside
 from agent.greeting import Greeting
-from agent.hangup import before_room_goes, follow_caller, hangup
+from agent.hangup import before_room_goes, delete_room, ending, follow_caller, hangup
 from agent.record import Record
 from agent.settings import LIVEKIT_NAMES, Settings, read_environment, read_settings
 from agent.sounds import recording
@@ -61,6 +61,8 @@ async def answer(ctx: JobContext) -> None:
     try:
         await _talk(ctx, settings, record)
     except Exception as error:
+        if ending(ctx):  # the caller was quicker than we
+            return
         logger.exception("call failed")
         record.write("system", "failure", f"{type(error).__name__}: {error}", what="call")
         await play_beside(ctx.room, recording("goodbye"))
@@ -117,7 +119,9 @@ async def _caller(ctx: JobContext, session: AgentSession[Any], record: Record) -
 
 async def _leave_console() -> None:
     """The console's prompt would go on without a call behind it."""
-    signal.raise_signal(signal.SIGINT)
+    main = threading.main_thread().ident
+    if main is not None:  # to this thread: it waits for a key, and a signal to another would not wake it
+        signal.pthread_kill(main, signal.SIGINT)
 
 
 class PhoneServer(AgentServer):
@@ -151,15 +155,12 @@ class PhoneServer(AgentServer):
         """Tell the server how a job is. One whose process died has left its caller alone: that call ends."""
         await super()._update_job_status(proc)
         job = proc.running_job
-        if job is None or proc.status is not JobStatus.FAILED:
+        if job is None or job.fake_job or proc.status is not JobStatus.FAILED:
             return
         logger.error("a call's process died", extra={"room": job.job.room.name, "job_id": job.job.id})
         async with api.LiveKitAPI(self._ws_url, self._api_key, self._api_secret) as livekit:
-            try:
-                await livekit.room.delete_room(api.DeleteRoomRequest(room=job.job.room.name))
-            except (api.TwirpError, aiohttp.ClientError, TimeoutError) as error:
-                if getattr(error, "code", "") != api.TwirpErrorCode.NOT_FOUND:
-                    logger.error("its room could not be deleted", extra={"why": repr(error)})
+            if not await delete_room(livekit, job.job.room.name):
+                logger.error("its room could not be deleted", extra={"room": job.job.room.name})
 
     async def take(self, request: JobRequest) -> None:
         """Take the call unless there are too many. The processor's load says little here: other programs

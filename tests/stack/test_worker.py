@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from asyncio.subprocess import Process
@@ -192,6 +193,35 @@ async def test_a_call_from_ring_to_hang_up(url: str, tmp_path: Path):
     messages = [json.loads(line)["message"] for line in log.splitlines() if line.startswith("{")]
     assert not [message for message in messages if "+1555" in message]
     assert "Traceback" not in log
+
+
+async def test_a_process_that_dies_ends_its_call(url: str, tmp_path: Path):
+    """kill -9 of the process that holds the call: the room goes, so that the telephone hears no silence."""
+    async with serve() as providers:
+        env = settings(url, providers, tmp_path)
+        log = tmp_path / "worker.log"
+        async with (
+            program(sys.executable, "agent.py", "start", ready="registered worker", log=log, **env),
+            telephone(url, "phone-agent") as phone,
+        ):
+            await asyncio.wait_for(phone.published.wait(), 10)
+            await phone.answer()
+            await asyncio.wait_for(phone.heard.wait(), 5)
+            answered = [json.loads(line) for line in log.read_text().splitlines() if "call answered" in line]
+            os.kill(answered[0]["pid"], signal.SIGKILL)
+            await asyncio.wait_for(phone.over.wait(), 5)
+
+
+async def test_a_caller_who_is_gone_before_the_agent_comes(url: str, tmp_path: Path):
+    """BYE before the agent has joined: the job ends by itself, and no error is logged."""
+    async with serve() as providers:
+        env = settings(url, providers, tmp_path)
+        log = tmp_path / "worker.log"
+        async with program(sys.executable, "agent.py", "start", ready="registered worker", log=log, **env):
+            async with telephone(url, "phone-agent"):
+                await _until(lambda: "received job request" in log.read_text(), 5)
+            await _until(lambda: "process exiting" in log.read_text(), 20)
+        assert "ERROR" not in log.read_text()
 
 
 async def test_the_example_of_an_own_session(url: str, tmp_path: Path):
