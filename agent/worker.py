@@ -107,7 +107,14 @@ async def _caller(ctx: JobContext, session: AgentSession[Any], record: Record) -
         record.open(call, ctx.job.id)
         ctx.add_shutdown_callback(_leave_console)
         return call
-    participant = await ctx.wait_for_participant()
+    try:
+        participant = await ctx.wait_for_participant()
+    except RuntimeError:
+        if ctx.room.isconnected():
+            raise
+        # The room has gone with a caller who did not wait for us.
+        await hangup(session, ctx=ctx, by="caller", reason="gone before the agent came")
+        return None
     call = Call.of(ctx.room.name, participant.identity, participant.attributes)
     ctx.log_context_fields = call.log_fields
     record.open(call, call.call_id_full or f"{call.room}-{ctx.job.id}")
