@@ -71,7 +71,7 @@ def test_other_codecs(stack: LocalStack, tmp_path: Path, codec: str) -> None:
 
 def test_a_call_over_tcp(stack: LocalStack, tmp_path: Path) -> None:
     """Signalling over TCP sets up and ends a call as well."""
-    script = "- wait_for_speech: {within: 20}\n- hang_up\n"
+    script = "- wait_for_speech: {within: 20}\n- pause: 1000\n- hang_up\n"
     done = call(stack, tmp_path, script, transport="tcp")
     assert done.code == 0, done.stderr
     assert done.figures is not None

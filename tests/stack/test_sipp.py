@@ -78,7 +78,8 @@ async def _provision(stack: LocalStack) -> None:
             ("norule", "", []),
         ):
             wanted = sip.SIPInboundTrunkInfo(name=name, numbers=[name], allowed_addresses=allowed)
-            wanted.ringing_timeout.FromMilliseconds(700)
+            # Short only where it is to run out: a busy machine may take a second to join a room.
+            wanted.ringing_timeout.FromMilliseconds(700 if name == "quiet" else 10_000)
             trunk = await livekit.sip.create_inbound_trunk(sip.CreateSIPInboundTrunkRequest(trunk=wanted))
             if room:
                 direct = sip.SIPDispatchRule(dispatch_rule_direct=sip.SIPDispatchRuleDirect(room_name=room))
