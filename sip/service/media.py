@@ -43,6 +43,7 @@ from sip.service.control import (
     TransferTone,
 )
 from sip.service.media_call import MediaCall
+from sip.service.room_audio import keep_warm
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class MediaProcess:
         self.channel = Channel(reader, writer, self._on_message)
         listening = asyncio.create_task(self.channel.run())
         port = await self._start()
+        self._warm = keep_warm()
         self.channel.send(Ready(pid=os.getpid(), sip_port=port))
         watching = asyncio.create_task(self._watch())
         done = asyncio.create_task(self._done.wait())

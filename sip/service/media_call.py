@@ -9,13 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from baresip import AudioNotActive, BaresipError, CallStats, Event, StackEvent
-from baresip.audio import CallAudio
-from baresip.call import Call, CallState, DigitEvent
+from baresip import BaresipError
+from baresip.call import Call
 from baresip.ua import UserAgent
 from livekit import rtc
 
-from sip import quality
 from sip.service.bridge import Bridge, Clock
 from sip.service.control import (
     Active,
@@ -29,6 +27,7 @@ from sip.service.control import (
     Refuse,
     Strings,
 )
+from sip.service.near_leg import NearLeg, place
 from sip.service.participant import JoinError, RoomEvents, RoomParticipant
 from sip.service.room_audio import Microphone
 
@@ -38,12 +37,6 @@ CALL_STATUS = "sip.callStatus"
 JOIN_TIMEOUT = 10.0
 """Seconds in which a room must be joined."""
 LEAVE_TIMEOUT = 3.0
-AUDIO_TIMEOUT = 2.0
-"""Seconds from the answer to running audio."""
-CLOSE_TIMEOUT = 1.0
-"""Seconds to wait for baresip's last word on a call, which has its statistics."""
-ACK_TIMEOUT = 40.0
-"""A little more than the 32 s after which baresip gives up waiting for the ACK (64 T1, RFC 3261)."""
 NARROWBAND = 8_000
 DTMF_PAUSE = 0.5
 """Seconds that a `w` stands for among digits."""
@@ -86,10 +79,8 @@ class MediaCall:
             on_end_call=lambda headers: self._hang_up("end_call_rpc", headers),
         )
         self.room = RoomParticipant(spec.room, events, dict(spec.remote_headers))
-        self._near: Call | None = None
-        self._invited: asyncio.Future[Call] = self._loop.create_future()
-        self._established: asyncio.Future[None] = self._loop.create_future()
-        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._near: NearLeg | None = None
+        self._invited: asyncio.Future[NearLeg] = self._loop.create_future()
         self._over: asyncio.Future[str] = self._loop.create_future()
         self._heard: asyncio.Future[None] = self._loop.create_future()
         self._microphone: asyncio.Task[Microphone] | None = None
@@ -116,12 +107,11 @@ class MediaCall:
 
     # What the edge says.
 
-    def invite(self, near: Call) -> bool:
+    def invite(self, call: Call) -> bool:
         """The near leg's INVITE; False when the call has one already or is over."""
         if self._invited.done() or self._over.done():
             return False
-        self._attach(near)
-        self._invited.set_result(near)
+        self._invited.set_result(self._attach(call))
         return True
 
     def end(self, reason: str) -> None:
@@ -186,8 +176,7 @@ class MediaCall:
         except TimeoutError as error:
             raise Refused(486, "nobody in the room can be heard") from error
         await self._until(self._host.channel.request(Answering(self.key, self.room.attributes)))
-        await near.answer(video=True)  # without it a re-INVITE follows the ACK
-        await self._until(asyncio.wait_for(self._established, ACK_TIMEOUT))
+        await self._until(near.answer())
         await self._activate(near)
         await self._over
 
@@ -199,26 +188,11 @@ class MediaCall:
             self.end(refused.reason)
             raise Over from refused
         acknowledge("")
-        near = await self._place(f"sip:{self.key}@{self.spec.edge}")
+        near = await place(self._host.agent, f"sip:{self.key}@{self.spec.edge}", self._attach)
         # How long it may ring is the edge's business: it knows what the far end says.
-        await self._until(self._established)
+        await self._until(near.established)
         await self._activate(near)
         await self._over
-
-    async def _place(self, uri: str) -> Call:
-        """Call; what baresip says of the call before we know which one it is comes after."""
-        early: list[StackEvent] = []
-        agent = self._host.agent
-        agent.on(early.append)
-        try:
-            near = await agent.dial(uri)
-        finally:
-            agent.off(early.append)
-        self._attach(near)
-        for event in early:
-            if event.call == near.handle:
-                self._on_near_event(event)
-        return near
 
     async def _join(self) -> None:
         try:
@@ -230,9 +204,9 @@ class MediaCall:
         self._host.channel.send(Joined(self.key, self.room.sid))
         self._microphone = self._spawn(self.room.publish(NARROWBAND))
 
-    async def _activate(self, near: Call) -> None:
+    async def _activate(self, near: NearLeg) -> None:
         assert self._microphone
-        rate = await self._until(self._rate(near))
+        rate = await self._until(near.rate())
         await self._open_bridge(near, rate)
         self._spawn(self._send_digits(near))
         if self.spec.dtmf:
@@ -241,16 +215,16 @@ class MediaCall:
         await self._until(self.room.set_attributes({CALL_STATUS: "active"}))
         self._host.channel.send(Active(self.key))
 
-    async def _automate(self, near: Call) -> None:
+    async def _automate(self, near: NearLeg) -> None:
         """Send the digits of an outbound call's `dtmf`."""
         await self.room.set_attributes({CALL_STATUS: "automation"})
         for character in self.spec.dtmf:
             if character in "wW":
                 await asyncio.sleep(DTMF_PAUSE)
             else:
-                await near.send_dtmf(character)
+                await near.press(character)
 
-    async def _open_bridge(self, near: Call, rate: int) -> None:
+    async def _open_bridge(self, near: NearLeg, rate: int) -> None:
         """Join call and room; the microphone is published afresh when the codec has another rate."""
         assert self._microphone
         microphone = await self._until(asyncio.shield(self._microphone))
@@ -259,22 +233,10 @@ class MediaCall:
             microphone = await self._until(asyncio.shield(self._microphone))
         if self._bridge is not None:
             self._bridge.close()
-        # Two objects, one a thread: each remembers which of the call's streams it is bound to.
-        bridge = self._bridge = Bridge(
-            self._host.clock, CallAudio(near.handle), CallAudio(near.handle), microphone, rate
-        )
+        bridge = self._bridge = Bridge(self._host.clock, near.audio(), near.audio(), microphone, rate)
         bridge.uplink.on_restart = self._on_restart
         for track in self._tracks.values():
             bridge.add(track)
-
-    async def _rate(self, near: Call) -> int:
-        """The codec's sample rate, once audio runs. baresip has no event for that, so it is asked."""
-        async with asyncio.timeout(AUDIO_TIMEOUT):
-            while True:
-                with contextlib.suppress(AudioNotActive):
-                    if rate := near.audio.info().rx_sample_rate:
-                        return rate
-                await asyncio.sleep(0.002)
 
     async def _refuse(self, refused: Refused) -> None:
         try:
@@ -306,12 +268,8 @@ class MediaCall:
         self._host.channel.send(Ended(self.key, reason, self._measured(ended)))
 
     async def _close_near(self) -> None:
-        if self._near is None:
-            return
-        if self._near.state is not CallState.CLOSED:
-            with contextlib.suppress(BaresipError):
-                await self._near.hangup()
-            await asyncio.wait({self._closed}, timeout=CLOSE_TIMEOUT)
+        if self._near is not None:
+            await self._near.close()
 
     async def _leave(self) -> None:
         try:
@@ -321,54 +279,43 @@ class MediaCall:
             logger.warning("a room was not left in time", extra={"call_id": self.spec.call_id})
 
     def _measured(self, ended: float) -> dict[str, Any]:
-        stats = self._near.final_stats if self._near else None
-        if stats is None or not self._active_at:
+        if self._near is None or not self._active_at:
             return {}
         rate = self._bridge.rate if self._bridge else NARROWBAND
-        return measured(stats, "G722" if rate > NARROWBAND else "G711") | {
-            "duration_s": round(ended - self._active_at, 3)
-        }
+        codec = "G722" if rate > NARROWBAND else "G711"
+        return self._near.measured(codec) | {"duration_s": round(ended - self._active_at, 3)}
 
     # What baresip and the room say.
 
-    def _attach(self, near: Call) -> None:
-        self._near = near
-        near.on(self._on_near_event)
-        near.on_dtmf(self._on_far_digit)
+    def _attach(self, call: Call) -> NearLeg:
+        self._near = NearLeg(call, self._on_ringing, self.end, self._on_far_digit)
+        return self._near
 
-    def _on_near_event(self, event: StackEvent) -> None:
-        if event.event is Event.CALL_ESTABLISHED:
-            if not self._established.done():
-                self._established.set_result(None)
-        elif event.event is Event.CALL_RINGING:
-            if self.spec.play_dialtone and self.spec.direction == "outbound":
-                self._spawn(self._ring_room())
-        elif event.event is Event.CALL_CLOSED:
-            if not self._closed.done():
-                self._closed.set_result(None)
-            self.end("hung up" if self._established.done() else event.text or "cancelled")
+    def _on_ringing(self) -> None:
+        if self.spec.play_dialtone and self.spec.direction == "outbound":
+            self._spawn(self._ring_room())
 
     async def _ring_room(self) -> None:
         """Ring-back into the room until the far end answers."""
-        if self._near is None or self._established.done():
+        if self._near is None or self._near.established.done():
             return
         await self._open_bridge(self._near, NARROWBAND)
-        if self._bridge is not None and not self._established.done():
+        if self._bridge is not None and not self._near.established.done():
             self._bridge.ring_room(True)
 
-    def _on_far_digit(self, event: DigitEvent) -> None:
-        self.press(event.digit)
-        self._host.channel.send(Digits(self.key, event.digit))
+    def _on_far_digit(self, digit: str) -> None:
+        self.press(digit)
+        self._host.channel.send(Digits(self.key, digit))
 
     def _on_room_digit(self, digit: str) -> None:
         with contextlib.suppress(asyncio.QueueFull):
             self._digits.put_nowait(digit)
 
-    async def _send_digits(self, near: Call) -> None:
+    async def _send_digits(self, near: NearLeg) -> None:
         while True:
             digit = await self._digits.get()
             try:
-                await near.send_dtmf(digit)
+                await near.press(digit)
             except BaresipError as error:
                 logger.warning(
                     "a digit was not sent", extra={"call_id": self.spec.call_id, "error": str(error)}
@@ -398,14 +345,14 @@ class MediaCall:
         if self._near is not None and self._bridge is not None and not self._over.done():
             self._spawn(self._follow_codec(self._near, self._bridge))
 
-    async def _follow_codec(self, near: Call, bridge: Bridge) -> None:
+    async def _follow_codec(self, near: NearLeg, bridge: Bridge) -> None:
         with contextlib.suppress(TimeoutError, Over):
-            rate = await self._rate(near)
+            rate = await near.rate()
             if rate != bridge.rate:
                 await self._open_bridge(near, rate)
 
     def _is_silent(self, now: float) -> bool:
-        if self._held or self._bridge is None or (self._near is not None and self._near.remote_on_hold):
+        if self._held or self._bridge is None or (self._near is not None and self._near.held):
             self._media_since = now  # the time starts again when the far end comes back
             return False
         heard = self._bridge.uplink.heard_at
@@ -436,20 +383,3 @@ class MediaCall:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.warning("a call's task failed", extra={"call_id": self.spec.call_id, "error": repr(error)})
-
-
-def measured(stats: CallStats, codec: str) -> dict[str, Any]:
-    """What `Ended` tells of the RTP received."""
-    total = stats.rx_packets + stats.rx_lost
-    loss_pct = 100 * max(0, stats.rx_lost) / total if total else 0.0
-    rating = quality.assess(codec, loss_pct, stats.rx_jitter_ms, stats.rtt_ms)
-    return {
-        "codec": codec,
-        "packets": stats.rx_packets,
-        "lost": stats.rx_lost,
-        "loss_pct": round(loss_pct, 3),
-        "jitter_ms": round(stats.rx_jitter_ms, 2),
-        "rtt_ms": round(stats.rtt_ms, 2),
-        "r": round(rating.r, 1),
-        "mos": round(rating.mos, 2),
-    }

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from livekit import rtc
-from livekit.rtc._proto.room_pb2 import AudioEncoding
+from livekit.rtc._proto.room_pb2 import AudioEncoding, ContinualGatheringPolicy
 
 from sip.service.control import RoomSpec, Strings
 from sip.service.room_audio import Microphone, prepare
 
 logger = logging.getLogger(__name__)
 
+GATHER_ONCE = ContinualGatheringPolicy.GATHER_ONCE
 MICROPHONE = rtc.TrackSource.SOURCE_MICROPHONE
 BITRATE = 72_000
 """Bits a second. From here on Opus codes speech as it codes music, at half the processor time."""
@@ -93,7 +94,12 @@ class RoomParticipant:
     async def join(self, timeout: float) -> None:
         """Join. Raises `JoinError`, and `TimeoutError` after `timeout` seconds; what joins later leaves."""
         self._listen()
-        options = rtc.RoomOptions(single_peer_connection=True, connect_timeout=timeout)
+        options = rtc.RoomOptions(
+            single_peer_connection=True,
+            connect_timeout=timeout,
+            # A server's network addresses do not change, and looking for more delays the first ones.
+            rtc_config=rtc.RtcConfiguration(continual_gathering_policy=GATHER_ONCE),
+        )
         self._joining = asyncio.create_task(self._room.connect(self.spec.url, self.spec.token, options))
         try:
             # Not cancelled: the library would go on joining with nobody to leave for it.

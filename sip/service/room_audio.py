@@ -104,6 +104,15 @@ def prepare() -> _Events:
     return _events
 
 
+def keep_warm() -> rtc.LocalAudioTrack:
+    """As long as what this returns lives, the library keeps its threads and codecs between two calls.
+
+    Without any room or track it throws all of them away, and the next caller waits until they are back.
+    """
+    prepare()
+    return rtc.LocalAudioTrack.create_audio_track("warm", rtc.AudioSource(8_000, 1, queue_size_ms=0))
+
+
 class Microphone:
     """What the room hears from us: 16-bit mono PCM, unqueued, so that nothing of it can be late."""
 
