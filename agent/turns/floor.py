@@ -14,6 +14,7 @@ from agent.turns.patience import Patience
 
 _ANSWER_S = 1.5  # a "yes" so long before the end of the agent's question is its answer
 _WORD_S = 0.1
+_DOUBTFUL = 0.6
 _VOICE_S = 4.0  # words older than the last voice by this are not the caller's
 
 
@@ -48,6 +49,8 @@ class Floor:
     heard: str = ""
     """Words of the caller since the last final transcript (interim)."""
     heard_at: float = 0.0
+    certainty: float = 1.0
+    """The recogniser's confidence in the last final word, 0 to 1 (1 when it does not say)."""
     voice_at: float = 0.0
     """When the caller's voice was last heard, and when it last began."""
     voice_began_at: float = 0.0
@@ -122,9 +125,11 @@ class Floor:
 
     # --- words (from the recogniser) ---
 
-    def words(self, text: str, *, final: bool) -> None:
-        """A transcript that counts."""
+    def words(self, text: str, *, final: bool, certainty: float = 1.0) -> None:
+        """A transcript that counts, and how sure the recogniser is of its last word."""
         self.heard = "" if final else text
+        if final:
+            self.certainty = certainty
         self.heard_at = self.clock()
 
     def admit(self, text: str, *, final: bool, confidence: float = 1.0) -> Overlap | None:
@@ -171,4 +176,7 @@ class Floor:
         if self.heard and verdict.level is Level.COMPLETE:
             # The turn that is committed holds final words only: theirs come, and this is asked again.
             return Verdict(Level.UNCERTAIN, "the last words are not final yet")
+        if self.certainty < _DOUBTFUL and verdict.level is Level.COMPLETE:
+            # Half a word, or a "to" at the end of a breath that was taken for something else.
+            return Verdict(Level.UNCERTAIN, "the last word is doubtful")
         return verdict

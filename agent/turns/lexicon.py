@@ -48,7 +48,7 @@ CONTRACTIONS = words(
     she's what's where's who's it'll that'll there'll name's number's
     """
 )
-SUBJECTS = words("i we they he")
+SUBJECTS = words("i we they he she")
 DEGREES = words(
     """
     very really quite just only also even some any gonna wanna gotta trying called named mr mrs ms dr

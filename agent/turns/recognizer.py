@@ -148,7 +148,7 @@ class _PhoneStream(stt.RecognizeStream):
         text = event.alternatives[0].text
         over = self._floor.admit(text, final=final, confidence=event.alternatives[0].confidence)
         if over is None or over is Overlap.WORDS:
-            self._floor.words(text, final=final)
+            self._floor.words(text, final=final, certainty=_certainty(event.alternatives[0]))
             self._event_ch.send_nowait(event)
         elif final and over in (Overlap.BACKCHANNEL, Overlap.NOTHING):
             self._floor.keep(event, self._release)
@@ -158,3 +158,11 @@ class _PhoneStream(stt.RecognizeStream):
         with contextlib.suppress(utils.aio.ChanClosed):
             self._floor.words(event.alternatives[0].text, final=True)
             self._event_ch.send_nowait(event)
+
+
+def _certainty(data: stt.SpeechData) -> float:
+    """Confidence in the last word, else in all of them; 1 when the recogniser gives none."""
+    last = data.words[-1].confidence if data.words else None
+    if isinstance(last, float) and last > 0:
+        return last
+    return data.confidence or 1.0

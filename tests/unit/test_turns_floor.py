@@ -131,6 +131,15 @@ def test_a_whole_sentence_waits_for_its_last_words_to_be_final() -> None:
     assert floor.verdict("555 0192 734", asked).level is Level.COMPLETE
 
 
+def test_a_doubtful_last_word_may_be_half_a_word() -> None:
+    """ "Please sign it to me" at half confidence was "Please send it to my …"."""
+    floor, _, _ = talking()
+    floor.words("Please sign it to me.", final=True, certainty=0.5)
+    assert floor.verdict("Please sign it to me.", "").level is Level.UNCERTAIN
+    floor.words("Please send it to me.", final=True, certainty=0.9)
+    assert floor.verdict("Please send it to me.", "").level is Level.COMPLETE
+
+
 def test_interim_words_count_for_the_end_of_the_turn() -> None:
     """ "Where are you located and" goes on, although only the question is final."""
     floor, _, _ = talking()
