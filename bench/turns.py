@@ -11,6 +11,8 @@ import asyncio
 import dataclasses
 import json
 import logging
+import os
+import platform
 import random
 import statistics
 import sys
@@ -207,7 +209,7 @@ def _report(chosen: list[Case], outcomes: dict[str, list[Outcome]], options: arg
         print(_table(columns))
     if options.write:
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(_document(columns, len(chosen)))
+        RESULTS.write_text(_document(columns, outcomes))
     return int(any(o.error for found in outcomes.values() for o in found))
 
 
@@ -223,11 +225,14 @@ def _table(columns: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def _document(columns: dict[str, dict[str, object]], count: int) -> str:
+def _document(columns: dict[str, dict[str, object]], outcomes: dict[str, list[Outcome]]) -> str:
+    counts = ", ".join(f"{policy} {len(found)}" for policy, found in outcomes.items())
+    setting = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return (
         "# Turn-taking\n\n"
-        f"`./run bench turns --policy ours framework short --write`, {time.strftime('%Y-%m-%d')}, {count} "
-        "cases for each policy. How to read it: `docs/turns.md`.\n\n" + _table(columns) + "\n"
+        f"`./run bench turns --policy ours framework short --write`, {time.strftime('%d %B %Y')}, {setting}, local\n"
+        f"speech servers. Cases: {counts} (every sixth or so where there are fewer). How to read it:\n"
+        f"[docs/turns.md](../../docs/turns.md).\n\n{_table(columns)}\n"
     )
 
 
