@@ -230,8 +230,8 @@ def _document(columns: dict[str, dict[str, object]], outcomes: dict[str, list[Ou
     setting = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return (
         "# Turn-taking\n\n"
-        f"`./run bench turns --policy ours framework short --write`, {time.strftime('%d %B %Y')}, {setting}, local\n"
-        f"speech servers. Cases: {counts} (every sixth or so where there are fewer). How to read it:\n"
+        f"`./run bench turns --policy ours framework short --write`, {time.strftime('%d %B %Y')}, {setting},\n"
+        f"local speech servers. Cases: {counts} (every sixth or so where there are fewer). How to read it:\n"
         f"[docs/turns.md](../../docs/turns.md).\n\n{_table(columns)}\n"
     )
 
