@@ -228,9 +228,10 @@ def _table(columns: dict[str, dict[str, object]]) -> str:
 def _document(columns: dict[str, dict[str, object]], outcomes: dict[str, list[Outcome]]) -> str:
     counts = ", ".join(f"{policy} {len(found)}" for policy, found in outcomes.items())
     setting = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    command = "`./run bench turns --policy ours framework short --write`"
     return (
         "# Turn-taking\n\n"
-        f"`./run bench turns --policy ours framework short --write`, {time.strftime('%d %B %Y')}, {setting},\n"
+        f"{command}, {time.strftime('%d %B %Y')}, {setting},\n"
         f"local speech servers. Cases: {counts} (every sixth or so where there are fewer). How to read it:\n"
         f"[docs/turns.md](../../docs/turns.md).\n\n{_table(columns)}\n"
     )
