@@ -109,7 +109,7 @@ class Rule:
     """Name of the room (direct), or the prefix of its name (individual, callee)."""
     pin: str = field(default="", repr=False)
     randomize: bool | None = None
-    """Whether the room's name ends in something random; None: the kind's default, yes for individual rules."""
+    """Whether the room's name ends in something random; None: the kind's default (yes for individual)."""
     trunks: tuple[str, ...] = ()
     """Inbound trunks that it takes calls from: ids in a live state, names or ids in a wanted one. Empty: any
     call, also one that no trunk let in."""
