@@ -50,7 +50,8 @@ def find(
     an address but no key is known and a local stack answers under that address, its key is used.
 
     `environment` and `directory` (of `.env`) are those of the process unless given.
-    Raises `ConfigurationError` for what is missing or no address, `StackNotFound` for a stack that does not run.
+    Raises `ConfigurationError` for what is missing or no address, `StackNotFound` for a stack that does
+    not run.
     """
     if stack:
         return _of(local.load(stack), url, key, secret)

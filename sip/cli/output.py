@@ -24,8 +24,11 @@ _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "cyan": 36, "dim": 2
 
 def colours(stream: TextIO | None = None) -> bool:
     """Whether colour is wanted on a stream (standard output by default)."""
-    stream = stream or sys.stdout
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return (
+        (stream or sys.stdout).isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )
 
 
 def paint(text: str, colour: Colour, stream: TextIO | None = None) -> str:
