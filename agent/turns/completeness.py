@@ -24,7 +24,8 @@ class Level(enum.IntEnum):
 
 
 BARE = "a bare yes or no"
-"""Why of a verdict that `patience` grants a little more time: "Yes, …" often goes on."""
+CLOSING = "thanks, and perhaps a goodbye"
+"""Whys of verdicts that `patience` grants a little more time: "Yes, …", "Thank you. … Goodbye." """
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def _hesitation(words: list[str], said: str, text: str, asked: str) -> Verdict |
 
 def _whole(words: list[str], said: str, text: str, asked: str) -> Verdict | None:
     del text
+    if lex.CLOSING.search(said):
+        return Verdict(Level.COMPLETE, CLOSING)
     if said in lex.GREETINGS:
         return Verdict(Level.UNCERTAIN, "an opening")
     if said in lex.WHOLE or lex.SHORT_ANSWER.match(said) or lex.NEGATED.match(said):
@@ -145,6 +148,10 @@ def _dangling(words: list[str], said: str, text: str, asked: str) -> Verdict | N
         and len(words) <= 5
     ):
         return Verdict(Level.UNCERTAIN, "ends in to")
+    if lex.REQUEST_FRAME.search(said):
+        return Verdict(Level.INCOMPLETE, "a request with no object")
+    if lex.POSSIBLE_FRAME.search(said):
+        return Verdict(Level.UNCERTAIN, "a request that may go on")
     if lex.INDIRECT.search(said):
         return Verdict(Level.INCOMPLETE, "an indirect question with no clause")
     if last in ("next", "last") and not asks:

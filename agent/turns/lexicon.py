@@ -143,6 +143,24 @@ BARE_OBJECT = re.compile(
     r"^(?:can|could|may) (?:i|we) (?:get|have|speak|talk|see)(?: to| with)? (?:them|that|it|him)$"
 )
 INDIRECT = re.compile(r"^(?!how)\w.* how (?:much|many|long|far|often)$")
+# "Could you tell me": a request whose object is still to come.
+REQUEST_FRAME = re.compile(
+    r"\b(?:can|could|would|will) you(?: please)? (?:tell|give|show|send|bring|get) (?:me|us)(?: please)?$|"
+    r"^(?:please )?(?:tell|give|show|send|bring) (?:me|us)$|\blet (?:me|us) know$|"
+    r"\b(?:i'd|i would) like to (?:know|ask|find out)$|"
+    r"\bi (?:want|wanted|need|needed) to (?:know|ask|find out)$"
+)
+# These may be the whole of it, or its beginning.
+POSSIBLE_FRAME = re.compile(
+    r"^(?:can|could|would|will) you(?: please)?(?: (?:check|confirm|explain|help me))?$|"
+    r"\b(?:tell (?:me|us)|know|ask|find out|check) (?:what|which) "
+    r"(?:time|day|days|date|kind|sort|type|size|hours|room|number)$"
+)
+CLOSING = re.compile(
+    r"\b(?:thank you|thanks|thank you very much|thank you so much|thanks a lot|thanks for your help|"
+    r"thank you for your help|that is all|that's all|that will be all|that'll be all|that's everything|"
+    r"that is everything)$"
+)
 OPEN_QUESTION = re.compile(r"\b(?:help|assist|do for you|calling about|anything else|what else)\b")
 BARE_SUBJECT = re.compile(
     r"\b(?:whether|if|because|unless|until) (?:i|you|he|she|it|we|they|there)$|"

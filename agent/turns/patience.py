@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from agent.turns.completeness import BARE, Level, Verdict
+from agent.turns.completeness import BARE, CLOSING, Level, Verdict
 
 
 @dataclass(frozen=True)
 class Waits:
     """Seconds from the caller's last voiced sound, as the agent hears it, to the end of the turn.
 
-    `complete`: the words are a whole sentence. `bare`: so much more after nothing but "yes" or "no".
+    `complete`: the words are a whole sentence. `bare`: so much more after nothing but "yes" or "no",
+    `closing` after thanks, which a goodbye often follows.
     `uncertain`: they may be one; above 0.9 s a pause of 0.7 s passes, since it takes 0.1-0.2 s to know that
     the caller has gone on. `incomplete`: they cannot be one. `reading`: a number or an address is being read
     out. `longest` bounds all of them, whatever the caller's habits.
@@ -24,6 +25,7 @@ class Waits:
 
     complete: float = 0.25
     bare: float = 0.2
+    closing: float = 0.35
     uncertain: float = 0.95
     incomplete: float = 1.45
     reading: float = 1.6
@@ -62,8 +64,8 @@ class Patience:
         habit = self._usual_pause()
         if verdict.level is Level.COMPLETE:
             slow = min(0.15, max(0.0, (habit - 0.8) * 0.25))
-            bare = self.waits.bare if verdict.why == BARE else 0.0
-            return self.waits.complete + bare + slow + self._caution
+            more = {BARE: self.waits.bare, CLOSING: self.waits.closing}.get(verdict.why, 0.0)
+            return self.waits.complete + more + slow + self._caution
         if verdict.level is Level.UNCERTAIN:
             base = max(self.waits.uncertain, habit + 0.25)
             return min(base + self._caution, self.waits.incomplete)

@@ -32,6 +32,10 @@ COMPLETE = [
     ("No, thank you.", "Is there anything else?"),
 ]
 INCOMPLETE = [
+    ("Could you tell me?", "For which day would you like the table?"),
+    ("Could you please tell me", ""),
+    ("Hello, I'd like to know", ""),
+    ("Please let me know.", "What can I do for you?"),
     ("I'd like to book a table for", ""),
     ("I'd like to book a table for...", ""),
     ("My name is.", ""),

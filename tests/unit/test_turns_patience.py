@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.turns.completeness import Level, Verdict
+from agent.turns.completeness import Level, Verdict, assess
 from agent.turns.patience import Patience, Waits
 
 DONE, MAYBE, GOING_ON = (Verdict(level, "") for level in (Level.COMPLETE, Level.UNCERTAIN, Level.INCOMPLETE))
@@ -21,6 +21,13 @@ def test_only_a_whole_sentence_is_answered_within_a_pause_of_700_ms() -> None:
     """A pause of 0.7 s, and the 0.2 s in which its end is noticed, fit into the other waits."""
     assert Patience().wait(MAYBE) >= 0.9
     assert Patience().wait(DONE) <= 0.3
+
+
+def test_after_thanks_there_is_time_for_a_goodbye() -> None:
+    """Thanks wait longer than another whole sentence, and a goodbye does not."""
+    thanks = Patience().wait(assess("That is all. Thank you."))
+    assert Patience().wait(DONE) + 0.3 <= thanks <= 0.7
+    assert Patience().wait(assess("Thank you, goodbye.")) == Patience().wait(DONE)
 
 
 def test_a_caller_who_pauses_for_long_gets_more_time() -> None:
