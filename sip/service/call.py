@@ -312,6 +312,7 @@ class Call:
             "call_id": self.facts.call_id,
             "direction": self.facts.direction,
             "edge": f"{HOST}:{self.desk.near.transport.port}",
+            "alone_timeout": self.desk.settings.alone_timeout,
         }
 
     async def _finish(self, ending: Ending) -> None:

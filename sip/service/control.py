@@ -52,6 +52,8 @@ class CallSpec:
     media_timeout_initial: float = 30.0
     media_timeout: float = 15.0
     """Without any RTP for so long the call ends; not while the far end holds."""
+    alone_timeout: float = 15.0
+    """With nobody else in the room for so long after the answer the call ends; not during a transfer."""
     remote_headers: Strings = field(default_factory=_strings)
     """Headers of the far end's INVITE, for the `lk.sip.GetRemoteHeaders` room RPC."""
 
@@ -103,6 +105,14 @@ class Digits(Message):
 @dataclass(frozen=True)
 class TransferTone(Message):
     """Play (or stop) ring-back towards the caller while a REFER is under way."""
+
+    key: str
+    on: bool
+
+
+@dataclass(frozen=True)
+class Transferring(Message):
+    """A REFER is under way (or is over): its agent may have left, and the call stands meanwhile."""
 
     key: str
     on: bool
@@ -182,7 +192,7 @@ class Hangup(Message):
     key: str
     reason: str
     """`room_deleted`, `participant_removed`, `end_call_rpc`, `media_timeout`, `max_call_duration`,
-    `error: …`."""
+    `agent gone`, `error: …`."""
     headers: Strings = field(default_factory=_strings)
     attributes: Strings = field(default_factory=_strings)
 

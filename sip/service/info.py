@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sip import codes
+from sip.service.limits import AGENT_GONE
 from sip.service.messages import Request
 from sip.service.record import Ending
 
@@ -39,6 +40,8 @@ def room_reason(ending: Ending, *, answered: bool) -> str:
         return f'Q.850;cause={codes.q850(ending.code)};text="{codes.phrase(ending.code)}"'
     if ending.reason == "media_timeout":
         return 'Q.850;cause=102;text="Recovery on timer expiry"'
+    if ending.reason == AGENT_GONE:
+        return 'Q.850;cause=41;text="Temporary failure"'
     if ending.reason.startswith("error"):
         return 'Q.850;cause=38;text="Network out of order"'
     return 'Q.850;cause=16;text="Normal call clearing"'

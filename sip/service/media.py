@@ -40,6 +40,7 @@ from sip.service.control import (
     Load,
     Message,
     Ready,
+    Transferring,
     TransferTone,
 )
 from sip.service.media_call import MediaCall
@@ -153,6 +154,8 @@ class MediaProcess:
                 call.press(digits)
             case TransferTone(on=on):
                 call.ring_caller(on)
+            case Transferring(on=on):
+                call.transferring(on)
             case Hold(on=on):
                 call.hold(on)
             case _:

@@ -27,6 +27,7 @@ from sip.service.control import (
     Refuse,
     Strings,
 )
+from sip.service.limits import Limits
 from sip.service.near_leg import NearLeg, place
 from sip.service.participant import JoinError, RoomEvents, RoomParticipant
 from sip.service.room_audio import Microphone
@@ -89,8 +90,8 @@ class MediaCall:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._digits: asyncio.Queue[str] = asyncio.Queue(maxsize=64)
         self._active_at = 0.0
-        self._media_since = 0.0
-        self._held = False
+        self._limits: Limits | None = None
+        self._held = self._transferring = False
 
     @property
     def key(self) -> str:
@@ -140,14 +141,22 @@ class MediaCall:
         """No media timeout while the far end holds the call."""
         self._held = on
 
+    def transferring(self, on: bool) -> None:
+        """Whether the far end is being sent elsewhere: then nobody need be in the room."""
+        self._transferring = on
+
     def check(self, now: float) -> None:
-        """Called once a second with `time.monotonic()`: is there still media, and time left?"""
-        if not self._active_at or self._over.done():
+        """Called once a second with `time.monotonic()`: is there still media, company and time left?"""
+        if self._limits is None or self._bridge is None or self._near is None or self._over.done():
             return
-        if self.spec.max_call_duration and now - self._active_at >= self.spec.max_call_duration:
-            self._hang_up("max_call_duration")
-        elif self._is_silent(now):
-            self._hang_up("media_timeout")
+        reason = self._limits.reached(
+            now,
+            heard_at=self._bridge.uplink.heard_at,
+            held=self._held or self._near.held,
+            alone=self.room.alone and not self._transferring,
+        )
+        if reason:
+            self._hang_up(reason)
 
     # The course of a call.
 
@@ -211,7 +220,8 @@ class MediaCall:
         self._spawn(self._send_digits(near))
         if self.spec.dtmf:
             await self._until(self._automate(near))
-        self._active_at = self._media_since = time.monotonic()
+        self._active_at = time.monotonic()
+        self._limits = Limits(self.spec, self._active_at)
         await self._until(self.room.set_attributes({CALL_STATUS: "active"}))
         self._host.channel.send(Active(self.key))
 
@@ -350,14 +360,6 @@ class MediaCall:
             rate = await near.rate()
             if rate != bridge.rate:
                 await self._open_bridge(near, rate)
-
-    def _is_silent(self, now: float) -> bool:
-        if self._held or self._bridge is None or (self._near is not None and self._near.held):
-            self._media_since = now  # the time starts again when the far end comes back
-            return False
-        heard = self._bridge.uplink.heard_at
-        limit = self.spec.media_timeout_initial if heard is None else self.spec.media_timeout
-        return bool(limit) and now - max(heard or 0.0, self._media_since) >= limit
 
     # Helpers.
 

@@ -26,6 +26,7 @@ LOST_AFTER = 6.0
 for up to 20 s."""
 _AUDIO = rtc.TrackKind.KIND_AUDIO
 _SIP = rtc.ParticipantKind.PARTICIPANT_KIND_SIP
+_RECORDER = rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS
 _ENDS = {
     rtc.DisconnectReason.ROOM_DELETED: "room_deleted",
     rtc.DisconnectReason.ROOM_CLOSED: "room_deleted",
@@ -85,6 +86,11 @@ class RoomParticipant:
     def attributes(self) -> Strings:
         """The participant's attributes as the room knows them; after `join`."""
         return dict(self._room.local_participant.attributes)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else is in the room; a recorder is nobody."""
+        return all(other.kind == _RECORDER for other in self._room.remote_participants.values())
 
     @property
     def hears_another_caller(self) -> bool:

@@ -34,6 +34,8 @@ class Settings:
     """Time for calls to end by themselves when the service stops; then they are hung up."""
     invite_rate: float = 50.0
     """INVITEs a second from one source address, with bursts of twice as many; 0: no limit."""
+    alone_timeout: float = 15.0
+    """Time until a caller who is alone in the room after the answer is hung up; 0: never."""
 
     def __repr__(self) -> str:
         return f"Settings(livekit_url={self.livekit_url!r}, host={self.host!r}, port={self.port})"
@@ -52,6 +54,7 @@ NAMES = {
     "records": "CALL_RECORDS_DIR",
     "drain_timeout": "SIP_DRAIN_TIMEOUT",
     "invite_rate": "SIP_INVITE_RATE",
+    "alone_timeout": "SIP_ALONE_TIMEOUT",
 }
 """Setting → environment variable."""
 
@@ -63,7 +66,7 @@ _REQUIRED = {
 }
 _SCHEMES = {"livekit_url": ("ws", "wss", "http", "https"), "redis_url": ("redis", "rediss", "unix")}
 _WHOLE = {"port": (0, 65_535), "media_processes": (1, 64), "max_calls": (1, 100_000)}
-_TIMES = ("drain_timeout", "invite_rate")
+_TIMES = ("drain_timeout", "invite_rate", "alone_timeout")
 _ADDRESS = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 

@@ -12,7 +12,7 @@ from sip import codes
 from sip.service import mapping
 from sip.service.bus import BusError
 from sip.service.call import Call
-from sip.service.control import TransferTone
+from sip.service.control import Transferring, TransferTone
 from sip.service.messages import Pairs, Request, uri_of
 from sip.service.outbound import sip_status
 from sip.service.record import Ending
@@ -42,8 +42,10 @@ async def transfer(
     if not _TARGET.fullmatch(target):
         raise BusError("invalid_argument", "transfer_to must be a sip:, sips: or tel: URI")
     call.mark("transfer")
-    if dialtone and call.media:
-        call.media.send(TransferTone(call.key, True))
+    if call.media:
+        call.media.send(Transferring(call.key, True))
+        if dialtone:
+            call.media.send(TransferTone(call.key, True))
     try:
         async with asyncio.timeout(timeout or DEFAULT_TIMEOUT):
             await _refer(call, target, headers)
@@ -56,8 +58,10 @@ async def transfer(
         ) from None
     finally:
         call.on_notify = None
-        if dialtone and call.media and not call.over.done():
-            call.media.send(TransferTone(call.key, False))
+        if call.media and not call.over.done():
+            call.media.send(Transferring(call.key, False))
+            if dialtone:
+                call.media.send(TransferTone(call.key, False))
     call.mark("transferred")
     logger.info("call transferred", extra=call.log_fields())
     call.desk.spawn(_hang_up(call))

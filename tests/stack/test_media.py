@@ -364,6 +364,28 @@ async def test_max_call_duration(edge: FakeEdge) -> None:
         await edge.wait(control.Ended, spec.key)
 
 
+async def test_caller_left_alone(edge: FakeEdge) -> None:
+    """A caller whose agent is gone is hung up; not while he is transferred, nor if somebody comes in time."""
+    async with phone() as agent:
+        lone, kept, moved = (edge.spec(room, alone_timeout=4.0) for room in ("lone", "kept", "moved"))
+        async with (
+            Somebody(edge, "lone", tone_hz=600),
+            Somebody(edge, "kept", tone_hz=600),
+            Somebody(edge, "moved", tone_hz=600),
+        ):
+            calls = [await answered(edge, agent, spec) for spec in (lone, kept, moved)]
+            edge.channel.send(control.Transferring(moved.key, True))
+        async with Somebody(edge, "kept", "human"):
+            assert (await edge.wait(control.Hangup, lone.key)).reason == "agent gone"
+            await edge.wait(control.Ended, lone.key)
+            await until(lambda: calls[0].state is CallState.CLOSED, "the near leg is hung up")
+            edge.channel.send(control.Transferring(moved.key, False))
+            assert (await edge.wait(control.Hangup, moved.key)).reason == "agent gone"
+            assert calls[1].state is CallState.ESTABLISHED
+        await calls[1].hangup()
+        await edge.wait(control.Ended, kept.key)
+
+
 async def test_media_timeout(edge: FakeEdge) -> None:
     """A caller whose audio stops coming is hung up; baresip stopped in its tracks is such a caller."""
     async with Somebody(edge, "gone", tone_hz=600):

@@ -183,6 +183,7 @@ async def test_transfer_succeeds_and_ends_the_call(tmp_path: Path) -> None:
         request = await phone.request("REFER")
         assert request.headers["Refer-To"] == "<tel:+15550133>"
         assert request.headers["X-Why"] == "sales"
+        assert (await around.media[0].until(control.Transferring)).on
         assert (await around.media[0].until(control.TransferTone)).on
         phone.send(respond(request, 202))
         for body, state in ((b"SIP/2.0 180 Ringing\r\n", "active"), (b"SIP/2.0 200 OK\r\n", "terminated")):
