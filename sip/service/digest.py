@@ -23,6 +23,10 @@ from sip.service.messages import Response, split_list
 NONCE_LIFETIME = 60.0
 """Seconds for which an answer to a challenge is good."""
 MAX_NONCES = 10_000
+MAX_TRIES = 4
+"""Challenges answered for one request: a proxy's and the far end's, with a stale nonce each."""
+_PROXY = ("Proxy-Authenticate", "Proxy-Authorization")
+_FAR_END = ("WWW-Authenticate", "Authorization")
 _PARAMETER = re.compile(r"([A-Za-z0-9_-]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s,]+)")
 _HASHES = {"md5": hashlib.md5, "sha-256": hashlib.sha256}
 """Weakest first: the strongest that a challenge offers is answered."""
@@ -47,6 +51,44 @@ class Verdict(enum.Enum):
     STALE = "stale"
     """Right or not, the nonce is too old or was used: ask again with `stale=true`."""
     WRONG = "wrong"
+
+
+class Authorization:
+    """Our answers to the challenges to one request, from its first try to its last (RFC 3261 22.1 to 22.3).
+
+    A proxy's 407 may be followed by the far end's own 401: each realm gets its answer, and the next try
+    carries all of them. A realm that was answered and asks again has refused the password, unless it says
+    that only the nonce is stale (RFC 7616 3.3).
+    """
+
+    def __init__(self, credentials: Credentials | None) -> None:
+        self._credentials = credentials
+        self._answers: dict[tuple[str, str], str] = {}
+        self._tries = 0
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Headers of the next try."""
+        return [(name, value) for (name, _), value in self._answers.items()]
+
+    def answer(self, challenged: Response, method: str, uri: str, body: bytes = b"") -> bool:
+        """Whether another try is worth it: `challenged` is a 401 or 407 that we have an answer for."""
+        if challenged.code not in (401, 407) or self._credentials is None or self._tries == MAX_TRIES:
+            return False
+        self._tries += 1
+        asks, answers = _PROXY if challenged.code == 407 else _FAR_END
+        realms: dict[str, list[str]] = {}
+        for challenge in challenged.headers.getlist(asks):
+            realms.setdefault(parameters(challenge).get("realm", ""), []).append(challenge)
+        news = False
+        for realm, challenges in realms.items():
+            stale = any(parameters(text).get("stale", "").lower() == "true" for text in challenges)
+            if (answers, realm) in self._answers and not stale:
+                return False
+            if value := answer(challenges, method, uri, self._credentials, body):
+                self._answers[answers, realm] = value
+                news = True
+        return news
 
 
 class Challenger:
@@ -144,16 +186,6 @@ def answer(
     return "Digest " + ", ".join(
         f"{name}={value}" if name in bare else f'{name}="{_escape(value)}"' for name, value in given.items()
     )
-
-
-def authorize(
-    challenged: Response, method: str, uri: str, credentials: Credentials, body: bytes = b""
-) -> list[tuple[str, str]]:
-    """The header that answers a 401 or 407; empty when it cannot be answered."""
-    proxy = challenged.code == 407
-    challenges = challenged.headers.getlist("Proxy-Authenticate" if proxy else "WWW-Authenticate")
-    value = answer(challenges, method, uri, credentials, body)
-    return [("Proxy-Authorization" if proxy else "Authorization", value)] if value else []
 
 
 def parameters(header: str) -> dict[str, str]:

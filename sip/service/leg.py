@@ -117,15 +117,13 @@ class Leg:
         """Send a request in the dialog now; its final response later. An INVITE's 2xx still needs `ack`."""
         request = self._build(method, headers, body, content_type)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        answered: list[int] = []
+        authorization = digest.Authorization(self.credentials)
 
         def on_response(response: Response) -> None:
             if response.code < 200:
                 return
-            retry = self._authorized(response, method, body) if not answered else ()
-            if retry:
-                answered.append(response.code)
-                again = self._build(method, [*headers, *retry], body, content_type)
+            if authorization.answer(response, method, self.dialog.target, body):
+                again = self._build(method, [*headers, *authorization.headers], body, content_type)
                 self.side.transactions.request(again, self.peer, on_response)
             elif not answer.done():
                 answer.set_result(response)
@@ -164,11 +162,6 @@ class Leg:
         behind_nat = is_private(hop.host) and not is_private(self.flow.host)
         # A Contact behind a NAT leads nowhere; a name leads to where the dialog's first message came from.
         return self.flow if behind_nat or not is_address(hop.host) else hop
-
-    def _authorized(self, response: Response, method: str, body: bytes) -> Pairs:
-        if response.code not in (401, 407) or self.credentials is None:
-            return ()
-        return digest.authorize(response, method, self.dialog.target, self.credentials, body)
 
     def _build(
         self, method: str, headers: Pairs, body: bytes, content_type: str, sequence: int = 0

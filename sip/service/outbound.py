@@ -29,8 +29,6 @@ DIAL_TIMEOUT = 20.0
 NEAR_TIMEOUT = 10.0
 """Seconds for the media process to call out once it said that it would."""
 NO_ANSWER = "nobody answered"
-CHALLENGES = 2
-"""Answered at most: one, and one more for a stale nonce."""
 
 
 class OutboundCall(Call):
@@ -108,19 +106,16 @@ class OutboundCall(Call):
         self.facts.peer = str(peer)
         self.far = Leg(self.desk.far, self._target.dialog(self.desk.far.contact(peer)), peer, self)
         self.far.credentials = self._target.credentials
-        authorization: Pairs = ()
+        authorization = digest.Authorization(self._target.credentials)
         self.mark("invite")
-        challenges = 0
         while True:
-            headers = [*self._headers(), *authorization]
+            headers = [*self._headers(), *authorization.headers]
             self._invitation = Invitation(self.far, headers, near.request.body, peer)
-            self._invitation.ack_headers = authorization
+            self._invitation.ack_headers = authorization.headers
             final = await self._responses(self._invitation, near)
             if final.code < 300:
                 return final
-            authorization = self._answer_challenge(final)
-            challenges += 1
-            if not authorization or challenges > CHALLENGES:
+            if not authorization.answer(final, "INVITE", self._target.uri):
                 break
         self.end(Ending("far", f"answered {final.code} {final.phrase}", final.code, final.phrase))
         raise Over
@@ -140,12 +135,6 @@ class OutboundCall(Call):
         self.mark("ringing")
         near.respond(self.near.dialog.response(near.request, 180))
         self.media.send(Attributes(self.key, {mapping.CALL_STATUS: "ringing"}))
-
-    def _answer_challenge(self, final: Response) -> Pairs:
-        credentials = self._target.credentials
-        if final.code not in (401, 407) or credentials is None:
-            return ()
-        return digest.authorize(final, "INVITE", self._target.uri, credentials)
 
     def _connect(self, near: ServerTransaction, response: Response) -> None:
         """ACK the far end and answer the near one. Raises `Refused` for a 200 that brings no answer."""

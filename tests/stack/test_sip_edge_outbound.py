@@ -113,6 +113,24 @@ async def test_outbound_call_with_challenge(tmp_path: Path) -> None:
         assert claims["attributes"]["sip.callIDFull"] == first.call_id
 
 
+async def test_outbound_call_with_the_wrong_password(tmp_path: Path) -> None:
+    """A second challenge in the same realm is the end: the far end sees one wrong try, the API the code."""
+    async with world(tmp_path) as around:
+        phone = await around.phone()
+        create = around.bus.served[("CreateSIPParticipant",)]
+        task = asyncio.ensure_future(create(dial(phone, username="user", password="wrong")))
+        for nonce in ("1", "2"):
+            invite = await phone.request("INVITE")
+            challenge = {"WWW-Authenticate": f'Digest realm="r", nonce="{nonce}", qop="auth"'}
+            phone.send(final(phone, invite, 401, **challenge))
+            await phone.request("ACK")
+        with pytest.raises(BusError) as raised:
+            await asyncio.wait_for(task, 5)
+        assert cast(Any, raised.value.details[0]).code == 401
+        assert (await around.written(invite.call_id))["code"] == 401
+        assert phone.received.empty()
+
+
 @pytest.mark.parametrize(
     ("code", "name"),
     [

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from sip.service.digest import NONCE_LIFETIME, Challenger, Credentials, Verdict, answer, parameters
+from sip.service.digest import (
+    NONCE_LIFETIME,
+    Authorization,
+    Challenger,
+    Credentials,
+    Verdict,
+    answer,
+    parameters,
+)
+from sip.service.messages import Response
 
 ALICE = Credentials("alice", "pass:word", "here")
 
@@ -102,6 +111,40 @@ def test_strongest_challenge_is_answered() -> None:
     assert len(given["response"]) == 64
     assert answer(offers[2:], "INVITE", "sip:b@c", ALICE) is None
     assert answer([], "INVITE", "sip:b@c", ALICE) is None
+
+
+def challenged(code: int, *challenges: str) -> Response:
+    """A 401 or 407."""
+    response = Response(code=code)
+    for challenge in challenges:
+        response.headers.add("Proxy-Authenticate" if code == 407 else "WWW-Authenticate", challenge)
+    return response
+
+
+def test_second_challenge_refuses_the_password() -> None:
+    """RFC 3261 22.1: what was answered and is asked again was wrong; RFC 7616: unless the nonce is stale."""
+    tries = Authorization(ALICE)
+    assert tries.answer(challenged(407, 'Digest realm="r", nonce="1"'), "INVITE", "sip:b@c")
+    assert tries.answer(challenged(407, 'Digest realm="r", nonce="2", stale=TRUE'), "INVITE", "sip:b@c")
+    assert [name for name, _ in tries.headers] == ["Proxy-Authorization"]
+    assert parameters(tries.headers[0][1])["nonce"] == "2"
+    for again in ('Digest realm="r", nonce="3"', 'Digest realm="r", nonce="3", stale=false'):
+        assert not tries.answer(challenged(407, again), "INVITE", "sip:b@c")
+    endless = 'Digest realm="r", nonce="4", stale=true'
+    assert not all(tries.answer(challenged(407, endless), "INVITE", "sip:b@c") for _ in range(9))
+
+
+def test_proxy_and_far_end_both_get_their_answer() -> None:
+    """RFC 3261 22.3: the try after the 401 still carries what the proxy asked for."""
+    tries = Authorization(ALICE)
+    proxies = ('Digest realm="one", nonce="1"', 'Digest realm="two", nonce="2"')
+    assert tries.answer(challenged(407, *proxies), "INVITE", "sip:b@c")
+    assert tries.answer(challenged(401, 'Digest realm="one", nonce="3"'), "INVITE", "sip:b@c")
+    names = [name for name, _ in tries.headers]
+    assert names == ["Proxy-Authorization", "Proxy-Authorization", "Authorization"]
+    assert not Authorization(None).answer(challenged(401, proxies[0]), "INVITE", "sip:b@c")
+    assert not tries.answer(challenged(401, "Basic realm=x"), "INVITE", "sip:b@c")
+    assert not tries.answer(challenged(486), "INVITE", "sip:b@c")
 
 
 def test_credentials_do_not_print_themselves() -> None:
