@@ -32,3 +32,15 @@ class ServiceError(SipError):
 
 class SetupError(SipError):
     """A part that the local stack needs cannot be had on this machine."""
+
+
+class ApiError(SipError):
+    """LiveKit's API cannot be reached, or refused a request; `code` is its own word: `invalid_argument` …"""
+
+    def __init__(self, what: str, why: str = "", mend: str = "", *, code: str = "") -> None:
+        super().__init__(what, why, mend)
+        self.code = code
+
+
+class NotFound(SipError):
+    """No trunk, rule or call answers to a name or id, or several do."""
