@@ -114,6 +114,8 @@ class Response(_Message):
 
     code: int = 0
     phrase: str = ""
+    received: bool = True
+    """False for what our own transaction makes of silence (408) or an unreachable peer (503)."""
 
     def encode(self) -> bytes:
         """The message as bytes, with its Content-Length."""

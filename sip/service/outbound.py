@@ -29,6 +29,8 @@ DIAL_TIMEOUT = 20.0
 NEAR_TIMEOUT = 10.0
 """Seconds for the media process to call out once it said that it would."""
 NO_ANSWER = "nobody answered"
+_UNHEARD = {408: "the far end said nothing for 32 s", 503: "the far end's address cannot be reached"}
+"""Why an INVITE failed that had no response at all."""
 
 
 class OutboundCall(Call):
@@ -117,7 +119,8 @@ class OutboundCall(Call):
                 return final
             if not authorization.answer(final, "INVITE", self._target.uri):
                 break
-        self.end(Ending("far", f"answered {final.code} {final.phrase}", final.code, final.phrase))
+        reason = f"answered {final.code} {final.phrase}" if final.received else _UNHEARD[final.code]
+        self.end(Ending("far", reason, final.code, final.phrase))
         raise Over
 
     async def _responses(self, invitation: Invitation, near: ServerTransaction) -> Response:

@@ -212,7 +212,9 @@ class ClientTransaction(_Transaction):
         """End with a response of our own: 408 for silence, 503 for a peer that cannot be reached."""
         if self.state in (State.TRYING, State.PROCEEDING):
             self.terminate()
-            self._on_response(respond(self.request, code))
+            response = respond(self.request, code)
+            response.received = False
+            self._on_response(response)
 
     def _proceed(self) -> None:
         self.state = State.PROCEEDING
@@ -302,9 +304,13 @@ class Transactions:
         return self._servers.get((branch, sent_by, "INVITE"))
 
     def unreachable(self, peer: Peer) -> None:
-        """Everything under way to this peer fails."""
+        """Everything under way to this peer fails; over UDP only what it has not said a word to.
+
+        Who answered is there, whatever an ICMP message says that may be late or forged.
+        """
         for client in [client for client in self._clients.values() if client.peer == peer]:
-            client.fail(503)
+            if peer.reliable or client.state is State.TRYING:
+                client.fail(503)
 
     def _begin(
         self, request: Request, peer: Peer, branch: str, on_response: Callable[[Response], None]

@@ -1,7 +1,8 @@
 """Sockets: UDP and TCP on one port of the public address, and UDP on loopback for the near leg.
 
-`on_message` gets each message as bytes with its peer. TLS would be one more `transport` name of `Peer` with a
-listener of its own; nothing above knows sockets.
+`on_message` gets each message as bytes with its peer, `on_unreachable` each peer that the network says is not
+there: a connection refused or lost, an ICMP error for a datagram (RFC 3261 18.4).
+TLS would be one more `transport` name of `Peer` with a listener of its own; nothing above knows sockets.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import cast
 
 from sip.errors import ServiceError
+from sip.service.datagrams import Datagrams
 from sip.service.framing import PONG, Framing
 from sip.service.peer import Peer
 
@@ -26,7 +28,6 @@ IDLE_TIMEOUT = 600.0
 MAX_CONNECTIONS = 1_000
 MAX_UNSENT = 1_048_576
 """Bytes that wait for a peer which does not read; then its connection is closed."""
-RECEIVE_BUFFER = 4_194_304
 ATTEMPTS = 50
 
 OnMessage = Callable[[bytes, Peer], None]
@@ -38,7 +39,7 @@ class Transport:
     def __init__(self, on_message: OnMessage, on_unreachable: Callable[[Peer], None]) -> None:
         self._on_message, self._on_unreachable = on_message, on_unreachable
         self.host, self.port = "", 0
-        self._udp: asyncio.DatagramTransport | None = None
+        self._udp: Datagrams | None = None
         self._tcp: asyncio.Server | None = None
         self._connections: dict[Peer, _Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,8 +60,8 @@ class Transport:
     def send(self, data: bytes, peer: Peer) -> None:
         """Send now, or as soon as the connection stands; `on_unreachable` says when it cannot be."""
         if not peer.reliable:
-            if self._udp and not self._udp.is_closing():
-                self._udp.sendto(data, (peer.host, peer.port))
+            if self._udp:
+                self._udp.send(data, peer)
             return
         connection = self._connections.get(peer)
         if connection is None:
@@ -90,13 +91,8 @@ class Transport:
         self._connections.clear()
 
     async def _bind(self, host: str, port: int, tcp: bool) -> None:
-        loop = asyncio.get_running_loop()
-        self._udp, _ = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self._on_message), local_addr=(host, port)
-        )
-        udp_socket = cast(socket.socket, self._udp.get_extra_info("socket"))
-        udp_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        self.host, self.port = self._udp.get_extra_info("sockname")[:2]
+        self._udp = await Datagrams.bind(host, port, self._on_message, self._on_unreachable)
+        self.host, self.port = self._udp.address
         if tcp:
             self._tcp = await asyncio.start_server(self._accepted, host, self.port, reuse_address=True)
 
@@ -148,16 +144,6 @@ class Transport:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, on_message: OnMessage) -> None:
-        self._on_message = on_message
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        # Some phones keep a NAT mapping open with CRLF or a zero byte.
-        if data.strip(b"\r\n\0"):
-            self._on_message(data, Peer("udp", addr[0], addr[1]))
 
 
 class _Connection:

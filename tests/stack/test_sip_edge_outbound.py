@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import jwt
 import pytest
+from livekit.protocol import sip as api
 
 from sip.service import bus_messages as rpc
 from sip.service import control
@@ -152,6 +153,22 @@ async def test_outbound_refusals_carry_the_sip_code(tmp_path: Path, code: int, n
         assert raised.value.code == name
         assert cast(Any, raised.value.details[0]).code == code
         assert (await around.written(invite.call_id))["code"] == code
+
+
+@pytest.mark.parametrize("transport", [api.SIP_TRANSPORT_UDP, api.SIP_TRANSPORT_TCP])
+async def test_outbound_call_to_a_dead_port(tmp_path: Path, transport: api.SIPTransport.ValueType) -> None:
+    """Nobody listens there: 503 at once, not after the 32 s of an unanswered INVITE."""
+    async with world(tmp_path) as around:
+        phone = await around.phone()
+        phone.socket.abort()
+        await asyncio.sleep(0.01)  # the event loop closes it after this turn
+        task = asyncio.ensure_future(
+            around.bus.served[("CreateSIPParticipant",)](dial(phone, transport=transport))
+        )
+        with pytest.raises(BusError) as raised:
+            await asyncio.wait_for(task, 1)
+        assert cast(Any, raised.value.details[0]).code == 503
+        assert (await around.written(""))["reason"] == "the far end's address cannot be reached"
 
 
 async def test_outbound_call_that_nobody_answers(tmp_path: Path) -> None:

@@ -275,6 +275,15 @@ def test_cancel_has_the_branch_of_its_invite() -> None:
     assert incoming.method == "INVITE"
 
 
+def test_unreachable_udp_peer_that_has_answered_is_there() -> None:
+    """An ICMP error ends what was never answered; who has sent 180 rings on."""
+    side = Side()
+    side.transactions.receive(respond(side.call(), 180, tag="b"), UDP)
+    side.call()
+    side.transactions.unreachable(UDP)
+    assert [(response.code, response.received) for response in side.responses] == [(180, True), (503, False)]
+
+
 def test_unreachable_peer_fails_what_is_under_way() -> None:
     """A connection that cannot be made is a 503, at once."""
     side = Side()
