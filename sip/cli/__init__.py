@@ -10,12 +10,14 @@ from importlib.metadata import entry_points
 
 import typer
 
+from sip.cli.options import examples
 from sip.errors import ConfigurationError, SipError
 
 
 def build() -> typer.Typer:
     """The whole command tree: our own commands, and those that other packages add to `sip.commands`."""
     from sip.cli.serve import serve
+    from sip.cli.trace import trace
 
     app = typer.Typer(
         name="sip",
@@ -26,6 +28,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.command("serve")(serve)
+    app.command("trace", epilog=examples("sip trace call.pcap", "sip trace call.pcap --call 2 --json"))(trace)
     for point in sorted(entry_points(group="sip.commands"), key=lambda point: point.name):
         command = point.load()
         if isinstance(command, typer.Typer):
