@@ -1,0 +1,130 @@
+"""Changes of trunks and rules that let a call through, tried out before they are proposed. No I/O."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sip.dispatch import Call, decide, rule_failures, trunk_failures
+from sip.model import InboundTrunk, Rule, State
+
+_FLAGS = {
+    "numbers": "number",
+    "allowed_addresses": "allowed-address",
+    "allowed_numbers": "allowed-number",
+    "trunk_ids": "trunk",
+    "inbound_numbers": "inbound-number",
+}
+_TRIED = 5
+"""Nearest trunks, and nearest rules of each, for which mends are tried out."""
+
+
+@dataclass(frozen=True)
+class Mend:
+    """One change of one object that lets the call through, alone or with the others beside it."""
+
+    kind: Literal["inbound", "rule"]
+    id: str
+    field: str
+    value: str
+    text: str
+    command: str
+    """With the state of a file the text is meant, and `sip apply` after it."""
+
+    def applied(self, state: State) -> State:
+        """The state with this change made."""
+        if self.kind == "inbound":
+            return replace(state, inbound=tuple(map(self._trunk, state.inbound)))
+        return replace(state, rules=tuple(map(self._rule, state.rules)))
+
+    def _trunk(self, trunk: InboundTrunk) -> InboundTrunk:
+        if trunk.id != self.id:
+            return trunk
+        match self.field:
+            case "numbers":
+                return replace(trunk, numbers=(*trunk.numbers, self.value))
+            case "allowed_addresses":
+                return replace(trunk, allowed_addresses=(*trunk.allowed_addresses, self.value))
+            case _:
+                return replace(trunk, allowed_numbers=(*trunk.allowed_numbers, self.value))
+
+    def _rule(self, rule: Rule) -> Rule:
+        if rule.id != self.id:
+            return rule
+        match self.field:
+            case "trunk_ids":
+                return replace(rule, trunks=(*rule.trunks, self.value))
+            case "numbers":
+                return replace(rule, numbers=(*rule.numbers, self.value))
+            case _:
+                return replace(rule, inbound_numbers=(*rule.inbound_numbers, self.value))
+
+
+def nearest(state: State, call: Call, trunk: InboundTrunk | None) -> tuple[Mend, ...]:
+    """The fewest changes of one trunk and one rule after which the call is taken."""
+    best: tuple[Mend, ...] = ()
+    for candidate in [trunk] if trunk else _nearest_trunks(state, call):
+        let_in = tuple(_trunk_mend(candidate, name, call) for name in trunk_failures(candidate, call))
+        for changes in _with_rules(_changed(state, let_in), call, candidate, let_in):
+            if (not best or len(changes) < len(best)) and _works(state, call, candidate, changes):
+                best = changes
+                break
+    return best
+
+
+def _nearest_trunks(state: State, call: Call) -> list[InboundTrunk]:
+    def distance(trunk: InboundTrunk) -> tuple[bool, int, str]:
+        failed = trunk_failures(trunk, call)
+        return "numbers" in failed, len(failed), trunk.id
+
+    # A source that is not known, or a caller without a number, can be added to no list.
+    return sorted(state.inbound, key=distance)[:_TRIED]
+
+
+def _with_rules(
+    state: State, call: Call, trunk: InboundTrunk, let_in: tuple[Mend, ...]
+) -> Iterator[tuple[Mend, ...]]:
+    """What lets the call in, and then what each of the nearest rules needs; the fewest first."""
+    failed = {rule.id: rule_failures(rule, replace(call, pin=None), trunk) for rule in state.rules}
+    nearest = sorted(state.rules, key=lambda rule: (len(failed[rule.id]), "trunk_ids" in failed[rule.id]))
+    for rule in nearest[:_TRIED]:
+        yield (*let_in, *(_rule_mend(rule, name, call, trunk) for name in failed[rule.id]))
+
+
+def _works(state: State, call: Call, trunk: InboundTrunk, changes: Sequence[Mend]) -> bool:
+    """Whether the call gets through with these changes, by this trunk (its credentials aside)."""
+    if any(not change.value for change in changes):
+        return False
+    decision = decide(_changed(state, changes), replace(call, pin=None))
+    by_it = decision.trunk is not None and decision.trunk.id == trunk.id
+    return by_it and decision.outcome in ("room", "pin")
+
+
+def _changed(state: State, changes: Iterable[Mend]) -> State:
+    for change in changes:
+        state = change.applied(state)
+    return state
+
+
+def _trunk_mend(trunk: InboundTrunk, name: str, call: Call) -> Mend:
+    value = {"numbers": call.called, "allowed_addresses": call.source}.get(name, call.caller)
+    return _mend("inbound", trunk, name, value, value)
+
+
+def _rule_mend(rule: Rule, name: str, call: Call, trunk: InboundTrunk) -> Mend:
+    if name == "trunk_ids":
+        return _mend("rule", rule, name, trunk.id, trunk.name or trunk.id)
+    value = call.called if name == "numbers" else call.caller
+    return _mend("rule", rule, name, value, value)
+
+
+def _mend(
+    kind: Literal["inbound", "rule"], item: InboundTrunk | Rule, name: str, value: str, shown: str
+) -> Mend:
+    noun = "trunk inbound" if kind == "inbound" else "rule"
+    word = "trunk" if kind == "inbound" else "rule"
+    label = item.name or item.id
+    command = shlex.join(["sip", *noun.split(), "update", label, f"--add-{_FLAGS[name]}", shown])
+    return Mend(kind, item.id, name, value, f"add {shown} to {name} of {word} {label}", command)
