@@ -29,6 +29,12 @@ class Target:
     """Where the address came from, for messages: `flags`, `environment`, `.env`, `local stack NAME`."""
 
     @property
+    def loopback(self) -> bool:
+        """Whether this is a server of this machine."""
+        host = urlsplit(self.url).hostname or ""
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+    @property
     def cloud(self) -> bool:
         """Whether this is a project of LiveKit Cloud."""
         return (urlsplit(self.url).hostname or "").endswith(".livekit.cloud")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import difflib
+import os
 from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
@@ -80,7 +81,8 @@ class Live:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=CONNECT_TIMEOUT), trust_env=True
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=CONNECT_TIMEOUT),
+            trust_env=not self.target.loopback,  # a proxy cannot reach this machine's own servers
         )
         self._api = api.LiveKitAPI(
             self.target.url, self.target.key, self.target.secret, session=self._session, failover=False
@@ -334,7 +336,7 @@ def explain(error: BaseException, target: Target, what: str) -> ApiError:
         why = "it does not speak TLS there"
         mend = "A server without TLS is reached with ws:// or http://"
     elif isinstance(error, aiohttp.ClientConnectorError):
-        why = error.os_error.strerror or str(error.os_error)
+        why = os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
     elif isinstance(error, TimeoutError):
         why = f"no answer within {CONNECT_TIMEOUT if 'onnect' in str(error) else TIMEOUT:g} s"
     if target.origin.startswith("local stack"):
