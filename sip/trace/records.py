@@ -1,4 +1,4 @@
-"""Calls from the SIP service's own records, `<stem>.ladder.jsonl` and `<stem>.signal.json`: docs/design.md."""
+"""Calls from the SIP service's own records, `<stem>.ladder.jsonl` and `<stem>.signal.json` (design.md)."""
 
 from __future__ import annotations
 
