@@ -148,7 +148,7 @@ def explain(state: State, call: Call) -> Explanation:
     )
 
 
-def forbidding(state: State, call: Call) -> InboundTrunk | None:
+def forbidding(state: State, call: Call) -> Candidate | None:
     """The trunk that names this number and refuses this caller or source, if there is one.
 
     livekit-server lets such a call on to rules without trunks; `sip serve` does not.
@@ -156,7 +156,8 @@ def forbidding(state: State, call: Call) -> InboundTrunk | None:
     for trunk in state.inbound:
         failed = trunk_failures(trunk, call)
         if trunk.numbers and failed and "numbers" not in failed:
-            return trunk
+            failures = tuple(_trunk_failure(trunk, name, call) for name in failed)
+            return Candidate("trunk", trunk.id, trunk.name, failures)
     return None
 
 

@@ -14,7 +14,9 @@ from google.protobuf.message import Message
 from livekit import api
 from livekit.protocol import room, sip
 
-from sip.match import Explanation, InboundCall, RuleFilter, TrunkFilter, explain, forbidding
+from sip import wire
+from sip.explain import Call, Explanation, explain, forbidding
+from sip.model import State
 from sip.service import bus_messages as rpc
 from sip.service.bus import BusError
 from sip.service.digest import Credentials
@@ -22,6 +24,8 @@ from sip.service.digest import Credentials
 logger = logging.getLogger(__name__)
 
 DEFAULT_REALM = "LiveKit"
+ANONYMOUS = "anonymous"
+"""User of a From that has none, as RFC 3323 writes it."""
 TOKEN_LIFETIME = datetime.timedelta(hours=24)
 LIST_TIMEOUT = 3.0
 """Seconds for listing trunks and rules; only a refused call waits for it."""
@@ -39,9 +43,9 @@ class Caller(Protocol):
 
 
 class Directory(Protocol):
-    """Trunks and rules, as far as they choose calls."""
+    """Where trunks and rules are read."""
 
-    async def filters(self) -> tuple[list[TrunkFilter], list[RuleFilter]]:
+    async def state(self) -> State:
         """All inbound trunks and all dispatch rules."""
         ...
 
@@ -74,9 +78,14 @@ class Inbound:
     to_uri: sip.SIPUri
 
     @property
-    def match(self) -> InboundCall:
-        """The same, in the words of `sip.match`."""
-        return InboundCall(self.source_ip, self.from_uri.user, self.to_uri.user, self.from_uri.host)
+    def match(self) -> Call:
+        """The same, in the words of `sip.explain`."""
+        return Call(self.source_ip, self.caller, self.to_uri.user, self.from_uri.host, self.to_uri.host)
+
+    @property
+    def caller(self) -> str:
+        """User of From. Without one livekit-server 1.13.5 would end at a rule that hides numbers."""
+        return self.from_uri.user or ANONYMOUS
 
 
 @dataclass(frozen=True)
@@ -101,19 +110,22 @@ class Routing:
         Both questions are asked at once: evaluating rules changes nothing, and the server finds the trunk
         for each.
         """
+        from_uri = sip.SIPUri()
+        from_uri.CopyFrom(call.from_uri)
+        from_uri.user = call.caller
         described = rpc.SIPCall(
             lk_call_id=call.lk_call_id,
             source_ip=call.source_ip,
             address=call.uri,
             to=call.to_uri,
             sip_call_id=call.sip_call_id,
-            **{"from": call.from_uri},
+            **{"from": from_uri},
         )
         authentication = rpc.GetSIPTrunkAuthenticationRequest(call=described)
         evaluation = rpc.EvaluateSIPDispatchRulesRequest(
             call=described,
             sip_call_id=call.lk_call_id,
-            calling_number=call.from_uri.user,
+            calling_number=call.caller,
             calling_host=call.from_uri.host,
             called_number=call.to_uri.user,
             called_host=call.to_uri.host,
@@ -156,8 +168,8 @@ class Routing:
 
     async def _no_trunk(self, call: Inbound) -> None:
         """A rule without trunks takes calls without a trunk, but not past a trunk that forbids this one."""
-        filters = await self._filters()
-        forbidden = forbidding(call.match, filters[0]) if filters else None
+        state = await self._state()
+        forbidden = forbidding(state, call.match) if state else None
         if forbidden:
             raise Refused(403, str(forbidden), trunk_id=forbidden.id)
 
@@ -171,13 +183,13 @@ class Routing:
             raise Refused(403, "livekit-server wants this call dropped")
 
     async def _explain(self, call: Inbound) -> Explanation | None:
-        filters = await self._filters()
-        return explain(call.match, *filters) if filters else None
+        state = await self._state()
+        return explain(state, call.match) if state else None
 
-    async def _filters(self) -> tuple[list[TrunkFilter], list[RuleFilter]] | None:
+    async def _state(self) -> State | None:
         try:
             async with asyncio.timeout(LIST_TIMEOUT):
-                return await self._directory.filters()
+                return await self._directory.state()
         except (TimeoutError, aiohttp.ClientError, api.ServerError) as error:
             logger.warning("cannot list trunks and rules", extra={"error": str(error)})
             return None
@@ -200,34 +212,13 @@ class LiveKitDirectory:
     def __init__(self, livekit: api.LiveKitAPI) -> None:
         self._livekit = livekit
 
-    async def filters(self) -> tuple[list[TrunkFilter], list[RuleFilter]]:
+    async def state(self) -> State:
         """All of them; a refused call asks, so that the answer is never old."""
         trunks, rules = await asyncio.gather(
             self._livekit.sip.list_inbound_trunk(sip.ListSIPInboundTrunkRequest()),
             self._livekit.sip.list_dispatch_rule(sip.ListSIPDispatchRuleRequest()),
         )
-        return (
-            [
-                TrunkFilter(
-                    item.sip_trunk_id,
-                    item.name,
-                    tuple(item.numbers),
-                    tuple(item.allowed_addresses),
-                    tuple(item.allowed_numbers),
-                )
-                for item in trunks.items
-            ],
-            [
-                RuleFilter(
-                    item.sip_dispatch_rule_id,
-                    item.name,
-                    tuple(item.trunk_ids),
-                    tuple(item.numbers),
-                    tuple(item.inbound_numbers),
-                )
-                for item in rules.items
-            ],
-        )
+        return State(inbound=tuple(map(wire.read, trunks.items)), rules=tuple(map(wire.read, rules.items)))
 
 
 def participant_token(

@@ -15,7 +15,7 @@ from typing import Any
 
 from google.protobuf.message import Message as Proto
 
-from sip.match import RuleFilter, TrunkFilter
+from sip.model import InboundTrunk, Rule, State
 from sip.service import bus_messages as rpc
 from sip.service import control
 from sip.service.bus import BusError
@@ -84,12 +84,12 @@ class FakeDirectory:
     """What the API lists."""
 
     def __init__(self) -> None:
-        self.trunks = [TrunkFilter(TRUNK, "carrier", (NUMBER,))]
-        self.rules = [RuleFilter(RULE, "to the agent", (TRUNK,))]
+        self.trunks = [InboundTrunk("carrier", TRUNK, (NUMBER,))]
+        self.rules = [Rule("to the agent", RULE, trunks=(TRUNK,))]
 
-    async def filters(self) -> tuple[list[TrunkFilter], list[RuleFilter]]:
+    async def state(self) -> State:
         """Both lists."""
-        return self.trunks, self.rules
+        return State(inbound=tuple(self.trunks), rules=tuple(self.rules))
 
 
 class FakeMedia(asyncio.DatagramProtocol):

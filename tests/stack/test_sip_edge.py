@@ -10,7 +10,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from sip.match import TrunkFilter
+from sip.model import InboundTrunk
 from sip.service import bus_messages as rpc
 from sip.service import control
 from sip.service.digest import Credentials, answer
@@ -113,10 +113,10 @@ async def test_forbidden_source_is_403_and_an_unknown_number_404(
     async with world(tmp_path) as around:
         around.bus.auth = rpc.GetSIPTrunkAuthenticationResponse()
         around.bus.dispatch = rpc.EvaluateSIPDispatchRulesResponse(result=rpc.DROP)
-        around.directory.trunks = [TrunkFilter(TRUNK, "carrier", (NUMBER,), ("198.51.100.0/24",))]
+        around.directory.trunks = [InboundTrunk("carrier", TRUNK, (NUMBER,), ("198.51.100.0/24",))]
         await (await around.phone()).refused(403)
         assert "carrier (ST_one): allowed_addresses" in caplog.text
-        around.directory.trunks = [TrunkFilter(TRUNK, "carrier", ("+15559999",))]
+        around.directory.trunks = [InboundTrunk("carrier", TRUNK, ("+15559999",))]
         phone = await around.phone()
         await phone.refused(404)
         assert "carrier (ST_one): numbers" in caplog.text
@@ -129,7 +129,7 @@ async def test_a_rule_for_all_trunks_does_not_lead_past_a_trunk_that_forbids(tmp
     """A rule without trunks would take the call; the trunk that names the number refuses its source: 403."""
     async with world(tmp_path) as around:
         around.bus.auth = rpc.GetSIPTrunkAuthenticationResponse()
-        around.directory.trunks = [TrunkFilter(TRUNK, "carrier", (NUMBER,), ("198.51.100.7",))]
+        around.directory.trunks = [InboundTrunk("carrier", TRUNK, (NUMBER,), ("198.51.100.7",))]
         await (await around.phone()).refused(403)
         around.directory.trunks = []
         await (await around.phone()).call()
