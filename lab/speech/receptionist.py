@@ -99,9 +99,7 @@ class _Talk:
                     # Said in two breaths, with no answer between: one turn.
                     talk.turns[-1].caller += " " + text
                 else:
-                    if not talk.turns or talk.turns[-1].caller:
-                        talk.turns.append(_Turn())
-                    talk.turns[-1].caller = text
+                    talk._heard(text)
             elif role == "assistant":
                 if not talk.turns or talk.turns[-1].caller:
                     talk.turns.append(_Turn())
@@ -112,6 +110,22 @@ class _Talk:
                 talk.tool_result = text
             talk.last = role
         return talk
+
+    def _heard(self, text: str) -> None:
+        """The caller said this; it belongs to the turn before when the answer to that was hardly begun."""
+        if not self.turns or self.turns[-1].caller:
+            self.turns.append(_Turn())
+        if len(self.turns) > 1 and _broken_off(self.turns[-1].agent):
+            self.turns.pop()
+            self.turns[-1].caller += " " + text
+        else:
+            self.turns[-1].caller = text
+
+
+def _broken_off(said: Sequence[str]) -> bool:
+    """Whether the agent was stopped within its first words, so that nothing was answered yet."""
+    text = " ".join(said)
+    return bool(text) and len(text.split()) <= 3 and text[-1] not in ".!?"
 
 
 def _ordered(order: str) -> str:

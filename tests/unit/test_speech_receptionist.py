@@ -246,3 +246,19 @@ def test_bad_scripts_are_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=r"script\.yaml"):
         load_script(path)
+
+
+def test_an_answer_that_was_broken_off_at_once_does_not_part_a_turn() -> None:
+    """A caller who goes on over the first word of an answer is answered as if there had been no pause."""
+    talk = Conversation()
+    talk.say("When does the restaurant close on Fridays?")
+    talk.messages[-1]["content"] = "The"
+    assert "from six to ten" in talk.say("I want to come for dinner.").text
+
+
+def test_an_answer_that_was_interrupted_later_was_an_answer() -> None:
+    """What the caller says over the middle of an answer stands by itself."""
+    talk = Conversation()
+    talk.say("How much is a double room?")
+    talk.messages[-1]["content"] = "A single room is eighty"
+    assert "Parking" in talk.say("Where can I park my car?").text
