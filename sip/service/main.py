@@ -68,7 +68,7 @@ async def _check_keys(directory: LiveKitDirectory, settings: Settings) -> None:
     """Ask livekit-server something that needs the keys, before any call does."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
-            await directory.filters()
+            await directory.state()
     except api.ServerError as error:
         if error.status in (401, 403):
             mend = "Set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to a key of this server."
