@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -32,6 +33,8 @@ _ENDS = {
     rtc.DisconnectReason.ROOM_CLOSED: "room_deleted",
     rtc.DisconnectReason.PARTICIPANT_REMOVED: "participant_removed",
 }
+ANSWER_TIMEOUT = 1.0
+"""Seconds that the answer to `lk.sip.EndCall` may take to reach its caller."""
 DTMF_DIGITS = "0123456789*#ABCD"
 """A digit's place is its event code (RFC 4733)."""
 
@@ -76,6 +79,8 @@ class RoomParticipant:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._microphone: Microphone | None = None
         self._publication: rtc.LocalTrackPublication | None = None
+        self._end_called_by = ""
+        """Whom our answer to `lk.sip.EndCall` must reach before we leave."""
 
     @property
     def sid(self) -> str:
@@ -155,7 +160,22 @@ class RoomParticipant:
         if self._joining is not None and not self._joining.done():
             self._joining.add_done_callback(self._leave_late)
             return
+        await self._deliver_answer()
         await self._disconnect()
+
+    async def _deliver_answer(self) -> None:
+        """Wait until who called `lk.sip.EndCall` has our answer: otherwise his call fails as we leave.
+
+        What one participant sends to another arrives in order, so when the other refuses a method that
+        nobody has, the answer before it is there.
+        """
+        if not self._end_called_by or not self._room.isconnected():
+            return
+        with contextlib.suppress(rtc.RpcError, TimeoutError):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await self._room.local_participant.perform_rpc(
+                    destination_identity=self._end_called_by, method="lk.sip.EndCall.answered", payload=""
+                )
 
     async def _disconnect(self) -> None:
         for task in [*self._tasks]:
@@ -230,6 +250,7 @@ class RoomParticipant:
 
     def _end_call(self, data: rtc.RpcInvocationData) -> str:
         headers = _body(data.payload).get("headers") or {}
+        self._end_called_by = data.caller_identity
         self.events.on_end_call({str(name): str(value) for name, value in dict(headers).items()})
         return "{}"
 
