@@ -1,4 +1,4 @@
-"""What is wrong with single values of trunks and rules (addresses, numbers, headers, codecs), and the mend."""
+"""What is wrong with single values of trunks and rules (address, number, header, codec), and the mend."""
 
 from __future__ import annotations
 
