@@ -16,6 +16,7 @@ from sip.errors import ConfigurationError, SipError
 
 def build() -> typer.Typer:
     """The whole command tree: our own commands, and those that other packages add to `sip.commands`."""
+    from sip.cli.explain import explain
     from sip.cli.serve import serve
     from sip.cli.trace import trace
 
@@ -29,6 +30,13 @@ def build() -> typer.Typer:
     )
     app.command("serve")(serve)
     app.command("trace", epilog=examples("sip trace call.pcap", "sip trace call.pcap --call 2 --json"))(trace)
+    app.command(
+        "explain",
+        epilog=examples(
+            "sip explain --from +15550199 --to +15550100 --source 203.0.113.7",
+            "sip explain --from +15550199 --to +15550100 --source 203.0.113.7 --file trunks.yaml",
+        ),
+    )(explain)
     for point in sorted(entry_points(group="sip.commands"), key=lambda point: point.name):
         command = point.load()
         if isinstance(command, typer.Typer):
