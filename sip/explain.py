@@ -22,7 +22,7 @@ from sip.dispatch import (
     rules_for,
     trunk_failures,
 )
-from sip.mend import Mend
+from sip.mend import Mend, changed
 from sip.mend import nearest as nearest_mends
 from sip.model import InboundTrunk, Rule, State
 
@@ -102,7 +102,7 @@ class Explanation:
     mends: tuple[Mend, ...] = ()
     """All of them together let the call reach a room (or its PIN); tried out on the state."""
     advice: str = ""
-    """The mend in words where none of `mends` does: a command, or what to do at the far end."""
+    """What to do beside `mends`, or in their place: a command, or what the far end has to do."""
     notes: tuple[str, ...] = field(default=())
     """What may surprise, also where the call reaches a room."""
 
@@ -143,7 +143,7 @@ def explain(state: State, call: Call) -> Explanation:
         trunks,
         _rules(state, call, decision, first),
         mends,
-        "" if mends else _advice(verdict, state, call, decision),
+        _advice_after(state, call, mends) if mends else _advice(verdict, state, call, decision),
         tuple(_notes(state, call, first, decision)),
     )
 
@@ -279,6 +279,13 @@ def _advice(verdict: Verdict, state: State, call: Call, decision: Decision) -> s
             return ""
         case _:
             return "no change of one trunk and one rule lets this call through"
+
+
+def _advice_after(state: State, call: Call, mends: tuple[Mend, ...]) -> str:
+    after = decide(changed(state, mends), replace(call, pin=None))
+    if after.user and after.user != call.digest:
+        return f"then it is asked for credentials, of user {after.user}"
+    return "then it is asked for a PIN" if after.outcome == "pin" else ""
 
 
 def _part_trunks(call: Call, decision: Decision) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sip.dispatch import Call, decide, rule_failures, trunk_failures
+from sip.dispatch import Call, decide, rule_failures, same_number, trunk_failures
 from sip.model import InboundTrunk, Rule, State
 
 _FLAGS = {
@@ -17,8 +17,12 @@ _FLAGS = {
     "trunk_ids": "trunk",
     "inbound_numbers": "inbound-number",
 }
+_FILE = {"trunk_ids": "trunks"}
+"""Fields that `trunks.yaml` calls otherwise."""
 _TRIED = 5
 """Nearest trunks, and nearest rules of each, for which mends are tried out."""
+_MOVE = 4
+"""Changes that weigh as much as a number on a second trunk."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,21 @@ class Mend:
 
 
 def nearest(state: State, call: Call, trunk: InboundTrunk | None) -> tuple[Mend, ...]:
-    """The fewest changes of one trunk and one rule after which the call is taken."""
+    """The fewest changes of one trunk and one rule after which the call is taken; none where that is not
+    possible. A number that one trunk has is put on another one only where that saves much."""
     best: tuple[Mend, ...] = ()
+    owned = any(same_number(call.called, each.numbers) for each in state.inbound if each.numbers)
+
+    def cost(changes: Sequence[Mend]) -> int:
+        return sum(
+            _MOVE if owned and (change.kind, change.field) == ("inbound", "numbers") else 1
+            for change in changes
+        )
+
     for candidate in [trunk] if trunk else _nearest_trunks(state, call):
         let_in = tuple(_trunk_mend(candidate, name, call) for name in trunk_failures(candidate, call))
-        for changes in _with_rules(_changed(state, let_in), call, candidate, let_in):
-            if (not best or len(changes) < len(best)) and _works(state, call, candidate, changes):
+        for changes in _with_rules(changed(state, let_in), call, candidate, let_in):
+            if (not best or cost(changes) < cost(best)) and _works(state, call, candidate, changes):
                 best = changes
                 break
     return best
@@ -97,12 +110,13 @@ def _works(state: State, call: Call, trunk: InboundTrunk, changes: Sequence[Mend
     """Whether the call gets through with these changes, by this trunk (its credentials aside)."""
     if any(not change.value for change in changes):
         return False
-    decision = decide(_changed(state, changes), replace(call, pin=None))
+    decision = decide(changed(state, changes), replace(call, pin=None))
     by_it = decision.trunk is not None and decision.trunk.id == trunk.id
     return by_it and decision.outcome in ("room", "pin")
 
 
-def _changed(state: State, changes: Iterable[Mend]) -> State:
+def changed(state: State, changes: Iterable[Mend]) -> State:
+    """The state with all these changes made."""
     for change in changes:
         state = change.applied(state)
     return state
@@ -127,4 +141,5 @@ def _mend(
     word = "trunk" if kind == "inbound" else "rule"
     label = item.name or item.id
     command = shlex.join(["sip", *noun.split(), "update", label, f"--add-{_FLAGS[name]}", shown])
-    return Mend(kind, item.id, name, value, f"add {shown} to {name} of {word} {label}", command)
+    text = f"add {shown} to {_FILE.get(name, name)} of {word} {label}"
+    return Mend(kind, item.id, name, value, text, command)
