@@ -221,15 +221,18 @@ def _barge_in(call: Record, heard: Conversation) -> int | None:
 
 
 def _quality(call: Record) -> Record | None:
-    """MOS of what the caller received; packets that came too late to be played are lost to his ear, too."""
+    """MOS of what the caller received; packets that came too late to be played are lost to his ear, too.
+
+    `mos` and `r` are None for a caller who received nothing: there is nothing to rate.
+    """
     got = call["quality"]
     if got is None:
         return None
     expected = max(1, got["packets"] + got["lost"])
     rated = assess(call["codec"], 100 * (got["lost"] + got["late"]) / expected, got["jitter_ms"], 0.0)
     return {
-        "mos": round(rated.mos, 2),
-        "r": round(rated.r, 1),
+        "mos": round(rated.mos, 2) if got["packets"] else None,
+        "r": round(rated.r, 1) if got["packets"] else None,
         "loss_pct": got["loss_pct"],
         "late_pct": round(100 * got["late"] / expected, 3),
         "jitter_ms": got["jitter_ms"],

@@ -85,9 +85,11 @@ def _tiles(call: Figures) -> Iterable[str]:
     yield f'<div class="tile"><b class="{grade}">{cut_ins} / {call.false_interruptions}</b>'
     yield "<span>cut-ins / false interruptions</span></div>"
     if call.quality is not None:
-        grade = "good" if call.quality["mos"] >= 4 else "slow" if call.quality["mos"] >= 3.6 else "bad"
+        mos = call.quality["mos"]
+        grade = "bad" if mos is None or mos < 3.6 else "slow" if mos < 4 else "good"
         lost = call.quality["loss_pct"] + call.quality["late_pct"]
-        yield f'<div class="tile"><b class="{grade}">{call.quality["mos"]:.2f}</b><span>MOS (E-model), '
+        shown = "–" if mos is None else f"{mos:.2f}"
+        yield f'<div class="tile"><b class="{grade}">{shown}</b><span>MOS (E-model), '
         yield f"{lost:.1f} % lost or late, jitter {call.quality['jitter_ms']:.1f} ms</span></div>"
 
 

@@ -49,7 +49,11 @@ def _measures(call: Figures) -> Table:
     if call.quality is not None:
         q = call.quality
         scale = "estimate" if q["estimate"] else "E-model, ITU-T G.107"
-        table.add_row("MOS", f"{q['mos']:.2f}", f"{scale}, {q['codec']}, {q['packets']} packets")
+        table.add_row(
+            "MOS",
+            "-" if q["mos"] is None else f"{q['mos']:.2f}",
+            f"{scale}, {q['codec']}, {q['packets']} packets",
+        )
         table.add_row("loss", f"{q['loss_pct']:.2f} %", f"and {q['late_pct']:.2f} % too late")
         table.add_row("jitter", f"{q['jitter_ms']:.1f} ms", f"jitter buffer {q['jitter_buffer_ms']:.0f} ms")
     by, code = call.hangup["by"] or "nobody", call.hangup["sip_code"]

@@ -205,7 +205,7 @@ class Ended(Message):
     reason: str
     quality: dict[str, Any] = field(default_factory=dict[str, Any])
     """`{"codec", "packets", "lost", "loss_pct", "jitter_ms", "rtt_ms", "mos", "r", "duration_s"}`; see
-    sip.quality."""
+    sip.quality. `mos` and `r` are None when no packet was received."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class NearLeg:
     def measured(self, codec: str) -> dict[str, Any]:
         """What was measured on the RTP received; empty before the end of the call."""
         stats = self._call.final_stats
-        return _measured(stats, codec) if stats else {}
+        return summarise(stats, codec) if stats else {}
 
     def replay(self, events: list[StackEvent]) -> None:
         """What baresip has said of the call before this object stood."""
@@ -122,7 +122,8 @@ async def place(agent: UserAgent, uri: str, leg: Callable[[Call], NearLeg]) -> N
     return near
 
 
-def _measured(stats: CallStats, codec: str) -> dict[str, Any]:
+def summarise(stats: CallStats, codec: str) -> dict[str, Any]:
+    """The statistics of a call as its record has them; `r` and `mos` are None when nothing was received."""
     total = stats.rx_packets + stats.rx_lost
     loss_pct = 100 * max(0, stats.rx_lost) / total if total else 0.0
     rating = quality.assess(codec, loss_pct, stats.rx_jitter_ms, stats.rtt_ms)
@@ -133,6 +134,6 @@ def _measured(stats: CallStats, codec: str) -> dict[str, Any]:
         "loss_pct": round(loss_pct, 3),
         "jitter_ms": round(stats.rx_jitter_ms, 2),
         "rtt_ms": round(stats.rtt_ms, 2),
-        "r": round(rating.r, 1),
-        "mos": round(rating.mos, 2),
+        "r": round(rating.r, 1) if stats.rx_packets else None,
+        "mos": round(rating.mos, 2) if stats.rx_packets else None,
     }

@@ -153,6 +153,20 @@ def test_without_records_the_callers_side_is_enough(call: Path) -> None:
     assert [message["first"] for message in found.ladder] == ["INVITE"]
 
 
+def test_a_caller_who_received_nothing(call: Path) -> None:
+    """Without a packet there is nothing to rate: no MOS in the figures, a dash for people."""
+    sidecar = json.loads((call / "call.json").read_text())
+    sidecar["quality"] |= {"packets": 0, "lost": 0, "loss_pct": 0.0, "jitter_ms": 0.0}
+    (call / "call.json").write_text(json.dumps(sidecar))
+    found = write_report(call, call / "records")
+    quality = found.as_json()["quality"]
+    assert (quality["mos"], quality["r"], quality["packets"]) == (None, None, 0)
+    shown = io.StringIO()
+    print_summary(found, Console(file=shown, width=120))
+    assert re.search(r"MOS\W+-\W.*0 packets", shown.getvalue())
+    assert '<b class="bad">–</b><span>MOS' in Path(found.files["call.html"]).read_text()
+
+
 def test_a_backchannel_that_broke_the_agent_off(call: Path) -> None:
     """An agent who breaks off after an aside and says something else was stopped by it."""
     sidecar = json.loads((call / "call.json").read_text())
