@@ -16,9 +16,13 @@ from sip.errors import ConfigurationError, SipError
 
 def build() -> typer.Typer:
     """The whole command tree: our own commands, and those that other packages add to `sip.commands`."""
+    from sip.cli import state
+    from sip.cli.calls import call, calls, hangup, transfer
     from sip.cli.explain import explain
+    from sip.cli.rule import rule
     from sip.cli.serve import serve
     from sip.cli.trace import trace
+    from sip.cli.trunk import trunk
 
     app = typer.Typer(
         name="sip",
@@ -26,10 +30,26 @@ def build() -> typer.Typer:
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # help without Rich: fast, and examples keep their lines
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.add_typer(trunk, name="trunk")
+    app.add_typer(rule, name="rule")
     app.command("serve")(serve)
+    app.command(
+        "call",
+        epilog=examples(
+            "sip call +15550123 --trunk carrier --agent phone-agent",
+            "sip call +15550123 --until answered --json",
+        ),
+    )(call)
+    app.command("calls", epilog=examples("sip calls", "sip calls --watch --numbers"))(calls)
+    app.command("transfer", epilog=examples("sip transfer 1 sip:desk@pbx.example"))(transfer)
+    app.command("hangup", epilog=examples("sip hangup 1", "sip hangup --all --yes"))(hangup)
     app.command("trace", epilog=examples("sip trace call.pcap", "sip trace call.pcap --call 2 --json"))(trace)
+    app.command("plan", epilog=examples("sip plan", "sip plan trunks.yaml --prune --check"))(state.plan)
+    app.command("apply", epilog=examples("sip apply", "sip apply trunks.yaml --yes --prune"))(state.apply)
+    app.command("import", epilog=examples("sip import trunks.yaml", "sip import - --json"))(state.import_)
     app.command(
         "explain",
         epilog=examples(
