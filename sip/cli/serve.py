@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import os
-import sys
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +11,6 @@ import typer
 from dotenv import load_dotenv
 
 LogLevel = Literal["debug", "info", "warning", "error"]
-_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def serve(
@@ -48,7 +43,7 @@ def serve(
     line, `READY {…}`, once calls are taken; logs go to standard error. SIGTERM or Ctrl-C lets calls end
     first, a second one does not.
     """
-    from sip.service import main, settings
+    from sip.service import logs, main, settings
 
     load_dotenv(Path.cwd() / ".env")
     wanted = settings.read(
@@ -64,25 +59,5 @@ def serve(
             "drain_timeout": drain_timeout,
         },
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
+    logs.start(log_level.upper())
     asyncio.run(main.run(wanted, announce=lambda line: print(line, flush=True)))
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the structured fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        line: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{record.msecs:03.0f}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)

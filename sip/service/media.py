@@ -26,6 +26,7 @@ from baresip.runtime import Runtime
 from baresip.ua import UserAgent
 
 from sip.errors import ServiceError
+from sip.service import logs
 from sip.service.bridge import Clock
 from sip.service.control import (
     Attributes,
@@ -248,10 +249,9 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m sip.service.media", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="our end of the edge's socket pair")
+    parser.add_argument("--log-level", default="INFO", help="how much is logged, as `logging` names it")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # The library names rooms in its messages, and a room's name may hold the caller's number.
-    logging.getLogger("livekit").setLevel(logging.WARNING)
+    logs.start(arguments.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
     # Before any thread is started, as each inherits it; only a privileged process may.
     with contextlib.suppress(PermissionError):

@@ -89,6 +89,8 @@ async def launch_media(end: socket.socket) -> Process:
         "sip.service.media",
         "--fd",
         str(end.fileno()),
+        "--log-level",
+        logging.getLevelName(logging.getLogger().getEffectiveLevel()),
         pass_fds=(end.fileno(),),
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
