@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
-from sip.dispatch import Call, decide, rule_failures, same_number, trunk_failures
+from sip.dispatch import Call, decide, normalise, rule_failures, same_number, trunk_failures
 from sip.model import InboundTrunk, Rule, State
 
 _FLAGS = {
@@ -17,8 +17,9 @@ _FLAGS = {
     "trunk_ids": "trunk",
     "inbound_numbers": "inbound-number",
 }
-_FILE = {"trunk_ids": "trunks"}
-"""Fields that `trunks.yaml` calls otherwise."""
+_MODEL = {"trunk_ids": "trunks"}
+"""Fields that the model and `trunks.yaml` call otherwise."""
+_Item = TypeVar("_Item", InboundTrunk, Rule)
 _TRIED = 5
 """Nearest trunks, and nearest rules of each, for which mends are tried out."""
 _MOVE = 4
@@ -37,33 +38,21 @@ class Mend:
     command: str
     """With the state of a file the text is meant, and `sip apply` after it."""
 
+    instead: str = ""
+    """A value of the list that goes: the server lets no rule have one number in two spellings."""
+
     def applied(self, state: State) -> State:
         """The state with this change made."""
         if self.kind == "inbound":
-            return replace(state, inbound=tuple(map(self._trunk, state.inbound)))
-        return replace(state, rules=tuple(map(self._rule, state.rules)))
+            return replace(state, inbound=tuple(map(self._on, state.inbound)))
+        return replace(state, rules=tuple(map(self._on, state.rules)))
 
-    def _trunk(self, trunk: InboundTrunk) -> InboundTrunk:
-        if trunk.id != self.id:
-            return trunk
-        match self.field:
-            case "numbers":
-                return replace(trunk, numbers=(*trunk.numbers, self.value))
-            case "allowed_addresses":
-                return replace(trunk, allowed_addresses=(*trunk.allowed_addresses, self.value))
-            case _:
-                return replace(trunk, allowed_numbers=(*trunk.allowed_numbers, self.value))
-
-    def _rule(self, rule: Rule) -> Rule:
-        if rule.id != self.id:
-            return rule
-        match self.field:
-            case "trunk_ids":
-                return replace(rule, trunks=(*rule.trunks, self.value))
-            case "numbers":
-                return replace(rule, numbers=(*rule.numbers, self.value))
-            case _:
-                return replace(rule, inbound_numbers=(*rule.inbound_numbers, self.value))
+    def _on(self, item: _Item) -> _Item:
+        if item.id != self.id:
+            return item
+        name = _MODEL.get(self.field, self.field)
+        kept: tuple[str, ...] = tuple(each for each in getattr(item, name) if each != self.instead)
+        return replace(item, **{name: (*kept, self.value)})
 
 
 def nearest(state: State, call: Call, trunk: InboundTrunk | None) -> tuple[Mend, ...]:
@@ -130,16 +119,24 @@ def _trunk_mend(trunk: InboundTrunk, name: str, call: Call) -> Mend:
 def _rule_mend(rule: Rule, name: str, call: Call, trunk: InboundTrunk) -> Mend:
     if name == "trunk_ids":
         return _mend("rule", rule, name, trunk.id, trunk.name or trunk.id)
-    value = call.called if name == "numbers" else call.caller
-    return _mend("rule", rule, name, value, value)
+    value, numbers = (call.called, rule.numbers) if name == "numbers" else (call.caller, rule.inbound_numbers)
+    instead = next((number for number in numbers if normalise(number) == normalise(value)), "")
+    return _mend("rule", rule, name, value, value, instead)
 
 
 def _mend(
-    kind: Literal["inbound", "rule"], item: InboundTrunk | Rule, name: str, value: str, shown: str
+    kind: Literal["inbound", "rule"],
+    item: InboundTrunk | Rule,
+    name: str,
+    value: str,
+    shown: str,
+    instead: str = "",
 ) -> Mend:
     noun = "trunk inbound" if kind == "inbound" else "rule"
-    word = "trunk" if kind == "inbound" else "rule"
-    label = item.name or item.id
-    command = shlex.join(["sip", *noun.split(), "update", label, f"--add-{_FLAGS[name]}", shown])
-    text = f"add {shown} to {_FILE.get(name, name)} of {word} {label}"
-    return Mend(kind, item.id, name, value, text, command)
+    label, flag = item.name or item.id, _FLAGS[name]
+    where = f"{_MODEL.get(name, name)} of {noun.partition(' ')[0]} {label}"
+    text = f"write {shown} instead of {instead} in {where}" if instead else f"add {shown} to {where}"
+    words = ["sip", *noun.split(), "update", label, f"--add-{flag}", shown]
+    if instead:
+        words += [f"--remove-{flag}", instead]
+    return Mend(kind, item.id, name, value, text, shlex.join(words), instead)
