@@ -129,7 +129,7 @@ class Live:
     async def list(self, kind: wire.ApiKind) -> list[Any]: ...
     async def list(self, kind: wire.ApiKind) -> list[Any]:
         """All of one kind."""
-        return [wire.read(cast("Any", message)) for message in await self._list(kind)]
+        return [wire.read(message) for message in await self._list(kind)]
 
     @overload
     async def find(self, kind: Literal["inbound"], name_or_id: str) -> InboundTrunk: ...
@@ -146,8 +146,8 @@ class Live:
     async def create(self, item: _Item, like: Message | None = None) -> _Item:
         """Make it; the answer has its id. `like` may hold fields that the model does not know."""
         item = await self._with_trunk_ids(item)
-        message = wire.MESSAGES[wire.kind_of(item)]() if like is None else wire.copy(cast("Any", like))
-        wire.write(message, item, None if like is None else wire.changed(wire.read(cast("Any", like)), item))
+        message = wire.MESSAGES[wire.kind_of(item)]() if like is None else wire.copy(like)
+        wire.write(message, item, None if like is None else wire.changed(wire.read(like), item))
         wire.assign(message, None)
         sip = self.api.sip
         request: Awaitable[Message]
@@ -168,8 +168,8 @@ class Live:
         """
         new = await self._with_trunk_ids(new)
         live = await self._again(old)
-        wanted = wire.copy(cast("Any", live if like is None else like))
-        before = old if like is None else wire.read(cast("Any", like))
+        wanted = wire.copy(live if like is None else like)
+        before = old if like is None else wire.read(like)
         wire.write(wanted, new, wire.changed(before, new))
         wire.assign(wanted, live)
         if wanted == live:
@@ -190,7 +190,7 @@ class Live:
 
     def message(self, item: ApiItem) -> Message:
         """The server's own message of an item that this object has fetched or made, mark included."""
-        return wire.copy(cast("Any", self._seen[item.id]))
+        return wire.copy(self._seen[item.id])
 
     async def _list(self, kind: wire.ApiKind, ids: Iterable[str] = ()) -> list[Message]:
         """All pages. A server that knows no pages gives everything at once: more, or the same again."""
@@ -265,7 +265,7 @@ class Live:
 
     def _keep(self, message: Message) -> ApiItem:
         self._seen[wire.id_of(message)] = message
-        return wire.read(cast("Any", message))
+        return wire.read(message)
 
 
 def choose(items: Iterable[_Item], kind: wire.ApiKind, name_or_id: str) -> _Item:

@@ -65,15 +65,17 @@ def read(document: Document, kind: ApiKind, source: str = "JSON") -> Message:
     return message
 
 
-def apply(document: Document, message: Message, source: str = "JSON") -> None:
+def apply(
+    document: Document, message: Message, source: str = "JSON", *, before: Message | None = None
+) -> None:
     """Change a message where a document says something: a key that is there replaces the field's value.
 
-    An empty list, object or string empties the field; `null` says nothing, like a missing key.
+    An empty list, object or string empties the field; `null` says nothing, like a missing key. Secrets that
+    the document masks are those of `before`, which is the message itself by default.
     Raises `ConfigurationError` with all problems in it.
     """
     reader = _Reader(cast("Descriptor", message.DESCRIPTOR))
-    before = wire.copy(cast("Any", message))
-    reader.fill(document, message, before, "")
+    reader.fill(document, message, wire.copy(before or message), "")
     if reader.problems:
         raise ConfigurationError(f"{source} cannot be used", "; ".join(reader.problems))
 
@@ -83,9 +85,9 @@ def dump(message: Message, *, show_secrets: bool = False) -> Document:
 
     Passwords and PINs are `***` unless they are to be shown. `read` and `apply` take it as it is.
     """
-    shown = wire.copy(cast("Any", message))
+    shown = wire.copy(message)
     item = wire.read(shown)
-    if isinstance(message, pb.SIPDispatchRuleInfo):
+    if isinstance(shown, pb.SIPDispatchRuleInfo):
         shown.attributes.pop(mark.ATTRIBUTE, None)
     else:
         shown.metadata = item.metadata

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, cast, overload
 
 from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
@@ -29,7 +29,6 @@ from sip.model import (
     Transport,
 )
 
-_Message = TypeVar("_Message", pb.SIPInboundTrunkInfo, pb.SIPOutboundTrunkInfo, pb.SIPDispatchRuleInfo)
 Message = pb.SIPInboundTrunkInfo | pb.SIPOutboundTrunkInfo | pb.SIPDispatchRuleInfo
 ApiItem = InboundTrunk | OutboundTrunk | Rule
 """What the API knows; registrations are not among it."""
@@ -73,6 +72,8 @@ def read(message: pb.SIPInboundTrunkInfo) -> InboundTrunk: ...
 def read(message: pb.SIPOutboundTrunkInfo) -> OutboundTrunk: ...
 @overload
 def read(message: pb.SIPDispatchRuleInfo) -> Rule: ...
+@overload
+def read(message: Message) -> ApiItem: ...
 def read(message: Message) -> ApiItem:
     """The model value of a message; the mark of `managed` is taken out of metadata and attributes."""
     values: dict[str, Any] = {"media": _media(message)}
@@ -142,7 +143,7 @@ def id_of(message: Message) -> str:
     return message.sip_trunk_id
 
 
-def copy(message: _Message) -> _Message:
+def copy(message: Message) -> Message:
     """A message of its own."""
     other = type(message)()
     other.CopyFrom(cast("Any", message))
@@ -170,7 +171,7 @@ def canonical(item: ApiItem) -> ApiItem:
     """
     message = MESSAGES[kind_of(item)]()
     write(message, item)
-    return dataclasses.replace(read(cast("Any", message)), id=item.id)
+    return dataclasses.replace(read(message), id=item.id)
 
 
 def changed(old: ApiItem, new: ApiItem) -> set[str]:

@@ -95,13 +95,18 @@ def fail(error: Exception) -> None:
     say(f"{paint('sip', 'red', sys.stderr)}: {error}")
 
 
+def can_ask() -> bool:
+    """Whether somebody sits at a terminal and can answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirm(
     question: str, *, yes: bool = False, mend: str = "Give --yes to go on without a question"
 ) -> bool:
     """Ask on a terminal; `yes` answers. Raises `ConfigurationError` where nobody can be asked."""
     if yes:
         return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         raise ConfigurationError(f"{question.rstrip('? ')}: nobody can be asked", "this is no terminal", mend)
     print(f"{question.rstrip()} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
