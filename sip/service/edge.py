@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from sip.errors import ServiceError
+from sip.service import sdp
 from sip.service.call import ALLOW, HOST, Call
 from sip.service.control import Message
 from sip.service.digest import Challenger
@@ -175,6 +176,7 @@ class Edge:
             ladder = self.ladder(message.call_id)
         if ladder:
             ladder.add("in", source, data)
+        message.body = sdp.on_this_host(message.body, source.host)
         self.far.transactions.receive(message, source)
 
     def _near_message(self, data: bytes, source: Peer) -> None:

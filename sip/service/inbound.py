@@ -282,6 +282,8 @@ def check_offer(body: bytes) -> None:
     except ValueError as error:
         raise Refused(400, str(error)) from error
     if not audio.usable:
+        if ":" in audio.address:
+            raise Refused(488, "the offer has an IPv6 address alone; audio is carried over IPv4")
         offered = ", ".join(audio.codecs) or "none that has a name"
         raise Refused(488, f"no common codec or transport: {audio.profile}, {offered}")
 

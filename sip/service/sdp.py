@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ CODECS = {"PCMU": 8000, "PCMA": 8000, "G722": 8000}
 """Codecs that the media process speaks, with their RTP clock (RFC 3551: G.722 has 8000, too)."""
 _STATIC = {0: "PCMU", 8: "PCMA", 9: "G722"}
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+_IPV6 = re.compile(rb"^c=IN IP6 [^\r\n]*", re.MULTILINE)
 _RTPMAP = re.compile(r"a=rtpmap:(\d+)\s+([^/\s]+)/(\d+)")
 
 
@@ -37,9 +39,10 @@ class Audio:
 
     @property
     def usable(self) -> bool:
-        """Whether a call can stand on it: plain RTP, open, with a codec that we speak."""
+        """Whether a call can stand on it: plain RTP over IPv4, open, with a codec that we speak."""
         return (
             self.port > 0
+            and ":" not in self.address
             and self.profile in ("RTP/AVP", "RTP/AVPF")
             and any(codec in CODECS for codec in self.codecs)
         )
@@ -60,6 +63,17 @@ def audio(body: bytes) -> Audio:
         end = starts[number + 1] if number + 1 < len(starts) else len(lines)
         return _audio(lines[: starts[0]], lines[start:end])
     raise NoAudio("SDP offers no audio")
+
+
+def on_this_host(body: bytes, source: str) -> bytes:
+    """The same SDP, with the IPv6 address of a phone on this very machine replaced by its IPv4 one.
+
+    Softphones name their public IPv6 address even when they call over loopback. They listen on all addresses;
+    `source`, where the message came from, is one of them.
+    """
+    if b"IN IP6" not in body or ":" in source or not ipaddress.ip_address(source).is_loopback:
+        return body
+    return _IPV6.sub(b"c=IN IP4 " + source.encode(), body)
 
 
 def same_media(before: bytes, after: bytes) -> bool:

@@ -46,6 +46,15 @@ def test_what_a_call_can_stand_on(old: bytes, new: bytes, usable: bool) -> None:
     assert sdp.audio(SDP.replace(old, new)).usable is usable
 
 
+def test_a_phone_on_this_host_is_met_on_its_ipv4_address() -> None:
+    """Linphone names the machine's IPv6 address over loopback; other phones' addresses are left alone."""
+    six = SDP.replace(b"c=IN IP4 10.0.0.1", b"c=IN IP6 fd00::2")
+    assert sdp.on_this_host(six, "127.0.0.1") == SDP.replace(b"c=IN IP4 10.0.0.1", b"c=IN IP4 127.0.0.1")
+    assert sdp.on_this_host(six, "192.0.2.7") == six
+    assert not sdp.audio(six).usable
+    assert sdp.on_this_host(SDP, "127.0.0.1") == SDP
+
+
 @pytest.mark.parametrize("body", [b"", b"hello", b"\xff", SDP.replace(b"m=audio 4000", b"m=audio x")])
 def test_what_is_no_session_description(body: bytes) -> None:
     """Not SDP at all, or broken where it matters."""
