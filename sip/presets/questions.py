@@ -80,9 +80,8 @@ LAST = (
     ),
 )
 
-_HOST = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*"
-)
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _FORMS: Mapping[Form, tuple[re.Pattern[str], str]] = {
     "word": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}"), "letters, digits and . _ @ + - only"),
     "text": (

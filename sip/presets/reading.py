@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import date
@@ -42,12 +43,26 @@ def names() -> tuple[str, ...]:
 
 @cache
 def load(name: str) -> Preset:
-    """A preset by its name, in any case. Raises `ConfigurationError` when it is not there, or not right."""
-    stem = name.strip().lower().replace(" ", "-")
-    if stem not in _stems() or stem == _SOURCES:
-        known = ", ".join(sorted(_stems() - {_SOURCES}))
-        raise ConfigurationError(f"there is no preset {name!r}", "", f"These are there: {known}")
+    """A preset by its name or a part of it: `VoIP.ms`, `cucm` and `Avaya` will do.
+
+    Raises `ConfigurationError` when there is none, or its file is not right.
+    """
+    stem = _found(name)
     return parse(stem, (files(__package__) / f"{stem}.yaml").read_text(encoding="utf-8"))
+
+
+def _found(name: str) -> str:
+    stems = _stems() - {_SOURCES}
+    if name in stems:
+        return name
+    wanted = re.sub(r"[^a-z0-9]", "", name.lower())
+    plain = {stem.replace("-", ""): stem for stem in stems}
+    near = [stem for text, stem in plain.items() if wanted and wanted in text]
+    if wanted in plain or len(near) == 1:
+        return plain.get(wanted, near[0])
+    raise ConfigurationError(
+        f"there is no preset {name!r}", "", f"These are there: {', '.join(sorted(stems))}"
+    )
 
 
 def parse(name: str, text: str) -> Preset:

@@ -74,6 +74,16 @@ def names_in_expression(expression: str) -> set[str]:
     return names(f"<<{expression}>>") if expression else set()
 
 
+def _regex(number: str) -> str:
+    """A number as a regular expression that matches nothing else."""
+    return re.sub(r"([+.*])", r"\\\1", number)
+
+
+def _cucm(number: str) -> str:
+    """A number as a route pattern of CUCM, where + is written with a backslash."""
+    return number.replace("+", "\\+")
+
+
 def _blocks(text: str) -> str:
     return _LINE.sub(r"<% \1 %>", text)
 
@@ -97,7 +107,7 @@ def _environment(xml: bool) -> Environment:
         undefined=StrictUndefined,
         autoescape=xml,
     )
-    environment.filters["digits"] = _digits
+    environment.filters |= {"digits": _digits, "regex": _regex, "cucm": _cucm}
     return environment
 
 

@@ -1,0 +1,199 @@
+"""The Asterisk preset, as it is printed, run by a real Asterisk beside the local stack.
+
+Debian 12 has no Asterisk; Ubuntu and Debian unstable have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from livekit.protocol import sip as pb
+
+from lab.processes import Command, Supervisor
+from lab.stack import Options, background
+from lab.stack.ports import HOST, free_port
+from sip.local import LocalStack
+from tests.stack.preset_kit import (
+    Ear,
+    applied,
+    close,
+    dial,
+    filled,
+    livekit_api,
+    new_room,
+    peer,
+    reply,
+    rooms,
+    write_files,
+)
+from tests.stack.test_sipp import _SDP
+
+PHONE = "127.0.0.2"
+"""Address of the phone at the PBX."""
+ASTERISK = shutil.which("asterisk") or shutil.which("asterisk", path="/usr/sbin:/usr/local/sbin")
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(ASTERISK is None, reason="Asterisk is not installed (apt-get install asterisk)"),
+    pytest.mark.skipif(
+        shutil.which("sipp") is None, reason="SIPp is not installed (apt-get install sip-tester)"
+    ),
+]
+
+MODULES = [
+    "res_clioriginate",
+    "res_sorcery_config",
+    "res_sorcery_memory",
+    "res_sorcery_astdb",
+    "res_timing_timerfd",
+    "res_pjproject",
+    "res_pjsip",
+    "res_pjsip_session",
+    "res_pjsip_pubsub",
+    "res_pjsip_authenticator_digest",
+    "res_pjsip_caller_id",
+    "res_pjsip_endpoint_identifier_ip",
+    "res_pjsip_endpoint_identifier_user",
+    "res_pjsip_nat",
+    "res_pjsip_outbound_authenticator_digest",
+    "res_pjsip_refer",
+    "res_pjsip_rfc3326",
+    "res_pjsip_sdp_rtp",
+    "res_pjsip_registrar",
+    "res_rtp_asterisk",
+    "bridge_simple",
+    "bridge_native_rtp",
+    "bridge_builtin_features",
+    "app_dial",
+    "app_echo",
+    "codec_ulaw",
+    "codec_alaw",
+    "codec_g722",
+    "chan_pjsip",
+    "pbx_config",
+]
+
+
+@pytest.fixture(scope="module")
+def stack(livekit_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A stack without worker and speech servers."""
+    directory = tmp_path_factory.mktemp("asterisk")
+    with background(Options(name="asterisk", directory=directory, agent=False, speech=False)) as local:
+        yield local
+
+
+def configure(directory: Path, phone_port: int) -> None:
+    """What every Asterisk has besides the preset: its own files, and one phone with two extensions."""
+    places = "".join(
+        f"{name} => {directory}\n"
+        for name in (
+            "astetcdir",
+            "astvarlibdir",
+            "astdbdir",
+            "astkeydir",
+            "astspooldir",
+            "astrundir",
+            "astlogdir",
+        )
+    )
+    (directory / "asterisk.conf").write_text(f"[directories]\n{places}")
+    loads = "".join(f"load => {name}.so\n" for name in MODULES)
+    (directory / "modules.conf").write_text(f"[modules]\nautoload=no\n{loads}")
+    (directory / "logger.conf").write_text("[logfiles]\nconsole => notice,warning,error\n")
+    with (directory / "pjsip.conf").open("a") as file:
+        for extension in ("201", "202"):
+            file.write(
+                f"\n[{extension}]\ntype=endpoint\ncontext=from-internal\naors={extension}\ndisallow=all\n"
+                f"allow=ulaw\ndirect_media=no\n\n[{extension}]\ntype=aor\n"
+                f"contact=sip:{extension}@{PHONE}:{phone_port}\n\n"
+            )
+        file.write(
+            f"[udp-phones]\ntype=transport\nprotocol=udp\nbind={HOST}:{free_port(socket.SOCK_DGRAM)}\n"
+        )
+
+
+class Pbx:
+    """A running Asterisk."""
+
+    def __init__(self, directory: Path, phone_port: int) -> None:
+        self.directory, self.phone_port = directory, phone_port
+
+    async def tell(self, command: str) -> str:
+        """What it answers to a command of its console."""
+        process = await asyncio.create_subprocess_exec(
+            str(ASTERISK), "-C", str(self.directory / "asterisk.conf"), "-rx", command,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        return output.decode(errors="replace")
+
+    async def up(self) -> bool | None:
+        """Whether it has loaded everything."""
+        return True if "fully booted" in await self.tell("core waitfullybooted") else None
+
+
+@asynccontextmanager
+async def asterisk(stack: LocalStack, directory: Path, transport: str) -> AsyncGenerator[Pbx]:
+    """Asterisk with the preset's files, up."""
+    phone_port = free_port(socket.SOCK_DGRAM)
+    given = {
+        "pbx_host": HOST,
+        "listen_ip": HOST,
+        "pbx_port": str(free_port()),
+        "numbers": "700",
+        "transport": transport,
+    }
+    wanted = filled("asterisk", {key: [value] for key, value in given.items()}, stack)
+    write_files(wanted, directory)
+    configure(directory, phone_port)
+    pbx = Pbx(directory, phone_port)
+    argv = [str(ASTERISK), "-f", "-C", str(directory / "asterisk.conf")]
+    async with Supervisor() as supervisor, applied(wanted, stack):
+        command = Command(
+            "asterisk", argv, directory / "asterisk.log", dict(os.environ), directory, grace=5.0
+        )
+        process = await supervisor.start(command)
+        await process.ready(pbx.up, 30)
+        yield pbx
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_calls_and_transfer(stack: LocalStack, tmp_path: Path, transport: str) -> None:
+    """An extension calls the agent and is transferred; the agent calls an extension: all of it is heard."""
+    answers = (
+        f'<recv request="INVITE"/>{reply("180 Ringing")}{reply("200 OK", _SDP)}<recv request="ACK"/>'
+        f'<recv request="BYE"/>{reply("200 OK", tag="")}'
+    )
+    async with asterisk(stack, tmp_path, transport) as pbx:
+        before = await rooms(stack)
+        await pbx.tell("channel originate Local/700@from-internal application Echo")
+        room = await new_room(stack, before)
+        async with Ear(stack, room) as ear:
+            await ear.hears_tone()
+            target = asyncio.create_task(peer(tmp_path, answers, "udp", PHONE, pbx.phone_port))
+            async with livekit_api(stack) as livekit:
+                caller, *_ = ear.room.remote_participants
+                await livekit.sip.transfer_sip_participant(
+                    pb.TransferSIPParticipantRequest(
+                        room_name=room, participant_identity=caller, transfer_to=f"sip:202@{HOST}"
+                    )
+                )
+        await pbx.tell("channel request hangup all")
+        code, output = await target
+        assert code == 0, output
+
+        called = asyncio.create_task(peer(tmp_path, answers, "udp", PHONE, pbx.phone_port))
+        out = f"out-{transport}"
+        async with Ear(stack, out) as ear:
+            await dial(stack, "asterisk", "201", out)
+            await ear.hears_tone()
+            await close(stack, out)
+        code, output = await called
+        assert code == 0, output
