@@ -7,17 +7,16 @@ are never compared. Secrets are compared and never shown.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sip.fields import SECRETS
+from sip.fields import is_secret
 from sip.model import Item, Media, Rule
 
 _UNORDERED = frozenset({"numbers", "allowed_addresses", "allowed_numbers", "inbound_numbers", "trunks"})
+_USUAL = {"transport": "auto", "include_headers": "none", "media.encryption": "disable"}
 _NEVER = frozenset({"id", "managed"})
-_SECRET_HEADER = re.compile(r"token|secret|passw|authori[sz]ation|api[-_]?key", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,6 @@ class Change:
         return "removed" if self.new is None else "changed"
 
 
-def is_secret(field: str) -> bool:
-    """Whether a field's value is never shown; `headers.X-Token` is the path of a header."""
-    top, _, name = field.partition(".")
-    return top in SECRETS or (top == "headers" and bool(_SECRET_HEADER.search(name)))
-
-
 def values(item: Item) -> dict[str, Any]:
     """Fields of an object, flat (`media.codecs`, `headers.X-Name`) and in the form that is compared.
 
@@ -55,8 +48,6 @@ def values(item: Item) -> dict[str, Any]:
             continue
         if isinstance(value, Media):
             found |= {f"media.{key}": each for key, each in dataclasses.asdict(value).items()}
-            if value.encryption == "disable":
-                found["media.encryption"] = ""
         elif name == "headers":
             found |= {f"headers.{key}": each for key, each in value.items()}
         elif name == "agents":
@@ -105,7 +96,7 @@ def _empty(name: str, value: object) -> bool:
     """Whether a value is the same as none; an empty header is sent, and `randomize` may be turned off."""
     if name.startswith("headers."):
         return False
-    return value is None or (name != "randomize" and not value)
+    return value is None or value == _USUAL.get(name) or (name != "randomize" and not value)
 
 
 def _randomize(rule: Rule) -> bool | None:

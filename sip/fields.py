@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 from sip.model import Encryption, HeaderOptions, Kind, RuleKind, Transport
@@ -18,8 +19,15 @@ SECTIONS: dict[str, Kind] = {
     "registrations": "registration",
 }
 
-SECRETS = frozenset({"auth_password", "pin"})
-"""Fields that are never shown."""
+_SECRETS = frozenset({"auth_password", "pin"})
+_SECRET_HEADER = re.compile(r"token|secret|passw|authori[sz]ation|api[-_]?key", re.IGNORECASE)
+
+
+def is_secret(path: str) -> bool:
+    """Whether a field's value is never shown; `headers.X-Token` is the path of a header."""
+    top, _, name = path.partition(".")
+    return top in _SECRETS or (top == "headers" and bool(_SECRET_HEADER.search(name)))
+
 
 _HEADERS: dict[str, Field] = {
     "headers": "pairs",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from sip.compare import changes, shown
 from sip.errors import ConfigurationError
@@ -115,7 +115,7 @@ def plan(
     number of live calls by trunk id. A secret in `unset` stays what it is on the server.
     Raises `PlanError` for entries that cannot be matched.
     """
-    matching = _Matching(wanted, live, unset or {})
+    matching = _Matching(unset or {})
     inbound = matching.pairs(wanted.inbound, live.inbound)
     outbound = matching.pairs(wanted.outbound, live.outbound)
     rules = matching.pairs(wanted.rules, live.rules)
@@ -166,14 +166,14 @@ def _deletion(item: InboundTrunk | OutboundTrunk | Rule) -> Step:
     return Step("delete", kind_of(item), item.name, item.id, item, None, changes(item, None))
 
 
-@dataclass
 class _Matching:
     """Pairs of a wanted object and the live one that it is, or None."""
 
-    wanted: State
-    live: State
-    unset: Unset
-    problems: list[Mismatch] = field(default_factory=list[Mismatch])
+    def __init__(self, unset: Unset) -> None:
+        self.problems: list[Mismatch] = []
+        self._unset: dict[tuple[Kind, str], dict[str, str]] = {}
+        for (kind, name, path), variable in unset.items():
+            self._unset.setdefault((kind, name), {})[path] = variable
 
     def pairs(self, wanted: tuple[_Kept, ...], live: tuple[_Kept, ...]) -> list[tuple[_Kept, _Kept | None]]:
         """Each wanted object with its live one."""
@@ -219,16 +219,19 @@ class _Matching:
 
     def _with_secrets(self, item: _Kept, old: _Kept | None) -> _Kept:
         """Secrets whose variable is not set, as the server has them."""
-        secret = "pin" if isinstance(item, Rule) else "auth_password"
-        variable = self.unset.get((kind_of(item), item.id or item.name, secret))
-        if not variable:
-            return item
-        if not (old and getattr(old, secret)):
-            where = "the server has none to keep" if old else "it is new"
-            reason = f"the variable {variable} is not set, and {where}"
-            self.problem(item, secret, reason, f"Set {variable} in the environment or in .env")
-            return item
-        return cast("_Kept", replace(item, **{secret: getattr(old, secret)}))
+        key = (kind_of(item), item.id or item.name)
+        for path, variable in self._unset.get(key, {}).items():
+            field, _, header = path.partition(".")
+            kept: Any = getattr(old, field, "")
+            kept = kept.get(header, "") if header and kept else kept
+            if not kept:
+                where = "the server has none to keep" if old else "it is new"
+                reason = f"the variable {variable} is not set, and {where}"
+                self.problem(item, path, reason, f"Set {variable} in the environment or in .env")
+                continue
+            value = {**getattr(item, field), header: kept} if header else kept
+            item = replace(item, **{field: value})
+        return item
 
 
 class _Trunks:

@@ -11,7 +11,7 @@ from typing import Any
 from sip import references
 from sip.document import Fault, Place, Severity, Value
 from sip.errors import ConfigurationError
-from sip.fields import HINTS, MEDIA, SECRETS, Field
+from sip.fields import HINTS, MEDIA, Field, is_secret
 from sip.model import AgentDispatch, Item, Kind, Media
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
@@ -82,7 +82,7 @@ class Reading:
             mend = "Write ${NAME} or ${NAME:-default}; $${ stands for ${ itself"
             self.fault(value.place, path, "a ${…} in it is no reference to a variable", mend)
             return None
-        secret = path in SECRETS
+        secret = is_secret(path)
         if expanded.missing:
             if secret and value.text == f"${{{expanded.missing[0]}}}":
                 self.entry.unset[path] = expanded.missing[0]
@@ -92,8 +92,9 @@ class Reading:
             self.fault(value.place, path, f"the variable {missing} is not set", mend)
             return None
         if secret and expanded.plain and expanded.text:
-            name = re.sub(r"\W", "_", f"{self.entry.label}_{path.removeprefix('auth_')}").upper()
-            mend = f"Write {path}: ${{{name}}} and set {name} in the environment or in .env"
+            last = path.rpartition(".")[2]
+            name = re.sub(r"\W", "_", f"{self.entry.label}_{last.removeprefix('auth_')}").upper()
+            mend = f"Write {last}: ${{{name}}} and set {name} in the environment or in .env"
             self.fault(value.place, path, "it stands in plain text", mend, "warning")
         return expanded.text
 

@@ -55,10 +55,13 @@ def expand(text: str, environment: Mapping[str, str]) -> Expanded:
 
 
 def environment(directory: Path | None = None) -> dict[str, str]:
-    """The process's environment over the `.env` of a directory (the working directory)."""
+    """The process's environment over the `.env` of a directory (the working directory).
+
+    Values of the file are taken as they stand there: a `${` in a password is no reference.
+    """
     from dotenv import dotenv_values
 
     file = (directory or Path.cwd()) / ".env"
-    return {name: value for name, value in dotenv_values(file).items() if value} | {
+    return {name: value for name, value in dotenv_values(file, interpolate=False).items() if value} | {
         name: value for name, value in os.environ.items() if value
     }

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sip.compare import is_secret
-from sip.fields import FIELDS, SECTIONS
+from sip.fields import FIELDS, SECTIONS, is_secret
 from sip.model import AgentDispatch, Item, Media, Rule, State, kind_of
 
 _WIDTH = 100
@@ -42,7 +41,7 @@ def write(state: State, origin: str = "", environment: Mapping[str, str] | None 
     """
     names = _Variables(environment or {})
     labels = {kind: _labels([item for item in state if kind_of(item) == kind]) for kind in SECTIONS.values()}
-    trunks = {trunk.id: label for trunk, label in labels["inbound"] if trunk.id}
+    trunks = {_id(trunk): label for trunk, label in labels["inbound"] if _id(trunk)}
     lines: list[str] = []
     for section, kind in SECTIONS.items():
         if not labels[kind]:
@@ -86,10 +85,10 @@ def _labels(items: list[Item]) -> list[tuple[Item, str]]:
         counts[item.name] = counts.get(item.name, 0) + 1
     taken = set(counts)
     labels: list[tuple[Item, str]] = []
-    for item in sorted(items, key=lambda item: (item.name, getattr(item, "id", ""))):
+    for item in sorted(items, key=lambda item: (item.name, _id(item))):
         label = item.name
         if not item.name or counts[item.name] > 1:
-            base = label = f"{item.name}-{item.id}" if item.name else item.id
+            base = label = f"{item.name}-{_id(item)}" if item.name else _id(item)
             number = 1
             while label in taken:
                 number += 1
@@ -99,12 +98,16 @@ def _labels(items: list[Item]) -> list[tuple[Item, str]]:
     return labels
 
 
+def _id(item: Item) -> str:
+    return getattr(item, "id", "")
+
+
 def _fields(item: Item, label: str, names: _Variables, trunks: Mapping[str, str]) -> dict[str, Any]:
     """What differs from the default, in the order of the reference."""
     values: dict[str, Any] = {}
     default: Item = type(item)(name=item.name)
     if label != item.name:
-        values["name"], values["id"] = item.name, getattr(item, "id", "")
+        values["name"], values["id"] = item.name, _id(item)
     for name in FIELDS[kind_of(item)]:
         if name in ("name", "id", "agent"):
             if name == "agent":

@@ -62,7 +62,7 @@ def _change(change: Change, trunks: Mapping[str, str]) -> str:
         return f"({change.word})"
     old, new = change.old, change.new
     if change.field == "trunks":
-        old, new = (tuple(trunks.get(each) or each for each in value or ()) for value in (old, new))
+        old, new = (value and tuple(trunks.get(each) or each for each in value) for value in (old, new))
     if isinstance(old or new, tuple) and old:
         old, new = tuple(old), tuple(new or ())
         added = [f"+{_value(each)}" for each in new if each not in old]

@@ -40,7 +40,7 @@ def add_secrets(file: Path, secrets: Mapping[str, str]) -> None:
     """Add variables to a `.env`. Raises `ConfigurationError` for one that it holds with another value."""
     from dotenv import dotenv_values
 
-    present = dotenv_values(file) if file.exists() else {}
+    present = dotenv_values(file, interpolate=False) if file.exists() else {}
     for name, secret in secrets.items():
         if present.get(name) and present[name] != secret:
             mend = "Remove it there, or name another file"

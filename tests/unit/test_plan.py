@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sip.apply import ApplyError, UnsafePlan, apply
 from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Registration, Rule, State
-from sip.plan import Plan, PlanError, plan, strangers
+from sip.plan import Plan, PlanError, Unset, plan, strangers
 from sip.unsafe import ALLOWABLE
 from tests.unit.plan_kit import FakeServer
 
@@ -86,7 +86,7 @@ def test_a_change_of_one_field_updates_in_place() -> None:
     assert [(change.field, change.old, change.new) for change in step.changes] == [
         ("max_call_duration", 60, None)
     ]
-    assert step.new and step.new.managed and step.new.id == "ST_0"
+    assert isinstance(step.new, InboundTrunk) and step.new.managed and step.new.id == "ST_0"
 
 
 def test_an_id_ties_an_entry_to_a_live_object_of_another_name() -> None:
@@ -153,7 +153,7 @@ def test_a_secret_whose_variable_is_not_set_stays_what_it_is() -> None:
     """An unset variable is no wish for an empty password; for a new trunk it is an error."""
     live = live_of(replace(CARRIER, auth_username="u", auth_password="secret"))
     wanted = State((replace(CARRIER, auth_username="u"),))
-    unset = {("inbound", "carrier", "auth_password"): "CARRIER_PASSWORD"}
+    unset: Unset = {("inbound", "carrier", "auth_password"): "CARRIER_PASSWORD"}
     assert plan(wanted, live, unset=unset) is None
     with pytest.raises(PlanError, match="CARRIER_PASSWORD is not set, and it is new"):
         plan(wanted, State(), unset=unset)
