@@ -76,6 +76,9 @@ def apply(
     """
     reader = _Reader(cast("Descriptor", message.DESCRIPTOR))
     reader.fill(document, message, wire.copy(before or message), "")
+    given = set(map(_compact, document))
+    if "mediaencryption" in given and "media" not in given and message.media.HasField("encryption"):
+        message.media.encryption = message.media_encryption  # the newer field would hide it
     if reader.problems:
         raise ConfigurationError(f"{source} cannot be used", "; ".join(reader.problems))
 
@@ -92,6 +95,8 @@ def dump(message: Message, *, show_secrets: bool = False) -> Document:
     else:
         shown.metadata = item.metadata
     document: Document = json_format.MessageToDict(shown, preserving_proto_field_name=True)
+    if message.media.HasField("encryption") and message.media.encryption == message.media_encryption:
+        document.pop("media_encryption", None)  # the older field says the same
     if not show_secrets:
         _mask(document)
     return document | ({"managed": True} if item.managed else {})

@@ -5,11 +5,12 @@ Exit codes: 0 done, 1 failed, 2 wrong use.
 
 from __future__ import annotations
 
-import sys
+import warnings
 from importlib.metadata import entry_points
 
 import typer
 
+from sip.cli import output
 from sip.cli.options import examples
 from sip.errors import ConfigurationError, SipError
 
@@ -18,7 +19,9 @@ def build() -> typer.Typer:
     """The whole command tree: our own commands, and those that other packages add to `sip.commands`."""
     from sip.cli import state
     from sip.cli.calls import call, calls, hangup, transfer
+    from sip.cli.code import code
     from sip.cli.explain import explain
+    from sip.cli.preset import preset
     from sip.cli.rule import rule
     from sip.cli.serve import serve
     from sip.cli.trace import trace
@@ -31,10 +34,11 @@ def build() -> typer.Typer:
         add_completion=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # help without Rich: fast, and examples keep their lines
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.add_typer(trunk, name="trunk")
     app.add_typer(rule, name="rule")
+    app.add_typer(preset, name="preset")
     app.command("serve")(serve)
     app.command(
         "call",
@@ -57,6 +61,7 @@ def build() -> typer.Typer:
             "sip explain --from +15550199 --to +15550100 --source 203.0.113.7 --file trunks.yaml",
         ),
     )(explain)
+    app.command("code", epilog=examples("sip code 503", "sip code busy", "sip code q850:17"))(code)
     for point in sorted(entry_points(group="sip.commands"), key=lambda point: point.name):
         command = point.load()
         if isinstance(command, typer.Typer):
@@ -67,12 +72,11 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; one line on standard error for everything that the user can mend."""
+    """Run the command line; a message on standard error for everything that the user can mend."""
+    # `livekit-server --dev` has a short secret, which is no news to whoever uses it.
+    warnings.filterwarnings("ignore", message="The HMAC key is .* bytes long")
     try:
         build()()
-    except ConfigurationError as error:
-        print(f"sip: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
     except SipError as error:
-        print(f"sip: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        output.fail(error)
+        raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
