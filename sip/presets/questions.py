@@ -130,9 +130,15 @@ def answer(
     """
     asked = questions(preset, mode)
     values: dict[str, object] = {
-        "preset": preset.name, "mode": mode, "target": target, "default_agent": agent, "auth": "",
-        "transport": "udp", "source_ranges": list(preset.source_ranges), **{question.key: _nothing(question) for question in preset.questions},
-    }  # fmt: skip
+        **{question.key: _nothing(question) for question in preset.questions},
+        "preset": preset.name,
+        "mode": mode,
+        "target": target,
+        "default_agent": agent,
+        "auth": "",
+        "transport": "udp",
+        "source_ranges": list(preset.source_ranges),
+    }
     problems = _unknown(given, asked, preset)
     missing: list[Question] = []
     for question in asked:

@@ -86,6 +86,16 @@ class Use:
         return f"{mark}addresses that it calls from, read on {fact.read_on}: {pages}"
 
 
+def check_mode(preset: Preset, mode: str) -> Mode:
+    """The mode that was named, or the preset's first one. Raises `ConfigurationError` for one it has not."""
+    known = {str(each): each for each in preset.modes}
+    if mode and mode not in known:
+        raise ConfigurationError(
+            f"{preset.title} cannot be used in the mode {mode!r}", "", f"It knows {', '.join(known)}"
+        )
+    return known[mode] if mode else preset.modes[0]
+
+
 def use(
     preset: Preset,
     given: Mapping[str, Sequence[str]],
@@ -96,11 +106,7 @@ def use(
     local_address: str = "",
 ) -> Use:
     """Fill in a preset. Raises `ConfigurationError` naming all values that are missing, with an example."""
-    mode = mode or preset.modes[0]
-    if mode not in preset.modes:
-        raise ConfigurationError(
-            f"{preset.title} cannot be used in the mode {mode!r}", "", f"It knows {', '.join(preset.modes)}"
-        )
+    mode = check_mode(preset, mode or "")
     answers = answer(preset, given, mode=mode, target=target, agent=agent, local_address=local_address)
     if answers.missing:
         raise _missing(preset, answers, mode, target)
