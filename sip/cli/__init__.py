@@ -23,6 +23,7 @@ def build() -> typer.Typer:
     from sip.cli.explain import explain
     from sip.cli.preset import preset
     from sip.cli.rule import rule
+    from sip.cli.doctor import doctor
     from sip.cli.serve import serve
     from sip.cli.trace import trace
     from sip.cli.trunk import trunk
@@ -47,6 +48,7 @@ def build() -> typer.Typer:
             "sip call +15550123 --until answered --json",
         ),
     )(call)
+    app.command("doctor", epilog=examples("sip doctor", "sip doctor --call --json"))(doctor)
     app.command("calls", epilog=examples("sip calls", "sip calls --watch --numbers"))(calls)
     app.command("transfer", epilog=examples("sip transfer 1 sip:desk@pbx.example"))(transfer)
     app.command("hangup", epilog=examples("sip hangup 1", "sip hangup --all --yes"))(hangup)
