@@ -40,14 +40,8 @@ def checked_plan(
 
 def _fault(desired: Desired, problem: Mismatch) -> Fault:
     place = desired.place(problem.kind, problem.item, problem.field) or Place(_file(desired))
-    sections = {
-        "inbound": "inbound",
-        "outbound": "outbound",
-        "rule": "rules",
-        "registration": "registrations",
-    }
-    path = f"{sections[problem.kind]}.{problem.item}.{problem.field}"
-    return Fault(place, path, problem.reason, problem.mend)
+    path = desired.paths.get((problem.kind, problem.item), problem.item)
+    return Fault(place, f"{path}.{problem.field}", problem.reason, problem.mend)
 
 
 def _file(desired: Desired) -> str:

@@ -51,6 +51,8 @@ class Desired:
     """Secrets whose variable is not set: `{(kind, id or name, field): variable}`; empty in `state`."""
     invalid: tuple[tuple[Key, Fault], ...] = ()
     """Entries that read well but hold what `sip.validate` refuses; empty unless that was asked for."""
+    paths: Mapping[Key, str] = field(default_factory=dict[Key, str])
+    """What messages call an entry: `inbound.carrier`."""
     places: Mapping[Key, Mapping[str, Place]] = field(default_factory=dict[Key, Mapping[str, Place]])
     """`{key: {field: place}}`; the field "" is the entry itself."""
 
@@ -128,6 +130,7 @@ class _Reader:
             tuple(
                 (key_of(entry.item), fault) for entry in self.entries if entry.item for fault in entry.invalid
             ),
+            {key_of(entry.item): entry.path for entry in self.entries if entry.item},
             {key_of(entry.item): entry.places for entry in self.entries if entry.item},
         )
 
@@ -142,14 +145,14 @@ class _Reader:
                 name = body.entries.get("name") or body.entries.get("id")
                 label = name[1].text if name and name[1].shape == "text" else ""
                 path = f"{key}.{label}" if label else f"{key}[{index}]"
-                if body.shape == "mapping" and not name:
-                    self._fault(body.place, path, "it has no name", "Write name: NAME")
                 self._object(kind, label, path, body.place, body)
         else:
             mend = f"Write names below it: {key}: {{NAME: {{…}}}}"
             self._fault(value.place, key, f"it is {noun(value)}, no mapping", mend)
 
     def _object(self, kind: Kind, label: str, path: str, place: Place, body: Value, name: str = "") -> None:
+        if body.broken:
+            return
         if body.shape not in ("mapping", "nothing"):
             known = ", ".join(list(FIELDS[kind])[1:5])
             mend = f"Write its fields below it, one a line: {known} …"
@@ -209,7 +212,7 @@ class _Reader:
                 continue
             key = key_of(entry.item)
             if not key[1]:
-                mend = "Give it a name, or the id of the live object"
+                mend = "Write name: NAME, or the id: of the live object"
                 self._fault(entry.places[""], entry.path, "it has neither a name nor an id", mend)
             elif key in seen:
                 word = "id" if getattr(entry.item, "id", "") else "name"

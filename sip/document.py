@@ -33,7 +33,7 @@ _SHAPES: dict[str, Shape] = {
 _CORE = "tag:yaml.org,2002:"
 _DEEPEST = 100
 """Levels of nesting; the parser needs stack for each, and ends the process when there is none left."""
-_MOST_NODES = 1_000_000
+_MOST_NODES = 300_000
 """A file that unfolds to more through aliases was made to harm."""
 
 
@@ -101,6 +101,8 @@ class Value:
     """`{key: (place of the key, value)}`, in the order of the file."""
     literal: bool = False
     """Whether the text stood in quotes or in a block."""
+    broken: bool = False
+    """Whether a fault of it is noted already."""
 
 
 def load(path: Path) -> tuple[str, str]:
@@ -132,7 +134,7 @@ def load(path: Path) -> tuple[str, str]:
 
 
 def _unreadable(name: str, reason: str, mend: str, line: int = 0) -> FileError:
-    return FileError(name, [Fault(Place(name, line), "", reason, mend)])
+    return FileError(name, [Fault(Place(name, line), "file", reason, mend)])
 
 
 def parse(text: str, file: str) -> tuple[Value | None, list[Fault]]:
@@ -178,7 +180,7 @@ def _check_depth(events: Iterator[Any], file: str) -> None:
         if depth > _DEEPEST:
             place = Place(file, event.start_mark.line + 1, event.start_mark.column + 1)
             reason = f"values are nested more than {_DEEPEST} levels deep"
-            raise FileError(file, [Fault(place, "", reason, "Write it in fewer levels")])
+            raise FileError(file, [Fault(place, "file", reason, "Write it in fewer levels")])
 
 
 class _Builder:
@@ -195,20 +197,23 @@ class _Builder:
         place = self._place(node)
         if id(node) in above:
             self._note(place, path, "it contains itself through an alias", "Write the value out")
-            return Value(place, "nothing")
+            return Value(place, "nothing", broken=True)
         if self._count > _MOST_NODES:
-            reason = "aliases unfold to more than a million values"
-            raise FileError(self.file, [Fault(place, path, reason, "Write the values out")])
+            reason = f"it holds more than {_MOST_NODES} values, aliases unfolded"
+            raise FileError(self.file, [Fault(place, path, reason, "Split the file")])
         above = (*above, id(node))
+        faults = len(self.faults)
+        shape = self._shape(node, path)
+        broken = len(self.faults) > faults
         if isinstance(node, yaml.ScalarNode):
-            shape = self._shape(node, path)
-            return Value(place, shape, str(node.value), literal=node.style is not None)
+            text = str(node.value)
+            if shape == "text" and not node.style and re.fullmatch(r"[-+]?0[0-9_]+", text):
+                shape = "number"  # 08 is text to YAML 1.1 and a number to YAML 1.2
+            return Value(place, shape, text, literal=bool(node.style), broken=broken)
         if isinstance(node, yaml.SequenceNode):
-            self._shape(node, path)
             items = [self.value(item, f"{path}[{index}]", above) for index, item in enumerate(node.value)]
-            return Value(place, "list", items=tuple(items))
-        self._shape(node, path)
-        return Value(place, "mapping", entries=self._entries(node, path, above))
+            return Value(place, "list", items=tuple(items), broken=broken)
+        return Value(place, "mapping", entries=self._entries(node, path, above), broken=broken)
 
     def _entries(self, node: Any, path: str, above: tuple[int, ...]) -> dict[str, tuple[Place, Value]]:
         import yaml

@@ -225,8 +225,7 @@ class _Matching:
             kept: Any = getattr(old, field, "")
             kept = kept.get(header, "") if header and kept else kept
             if not kept:
-                where = "the server has none to keep" if old else "it is new"
-                reason = f"the variable {variable} is not set, and {where}"
+                reason = f"the variable {variable} is not set, and the server has nothing to keep"
                 self.problem(item, path, reason, f"Set {variable} in the environment or in .env")
                 continue
             value = {**getattr(item, field), header: kept} if header else kept

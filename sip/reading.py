@@ -45,7 +45,10 @@ class Reading:
 
     def field(self, kind: Field, value: Value, path: str) -> Any:
         """The value of one field; `path` is its place in the entry, `numbers` or `media.codecs`."""
-        if value.shape == "nothing" and not value.literal:
+        if value.broken:
+            self.entry.wrong.add(re.split(r"[.\[]", path)[0])
+            return None
+        if value.shape == "nothing":
             return None
         match kind:
             case "text":
@@ -71,7 +74,8 @@ class Reading:
 
     def _text(self, value: Value, path: str) -> str | None:
         if value.shape in ("number", "flag", "nothing", "other") and "${" not in value.text:
-            self.fault(value.place, path, _trap(value), f"Write {_quoted(value.text)}")
+            mend = f"Write {_quoted(value.text)}" if value.shape != "nothing" else "Write it, or remove it"
+            self.fault(value.place, path, _trap(value), mend)
             return None
         if value.shape in ("list", "mapping"):
             mend = f"Write one text after {path.split('.')[-1]}:"
@@ -217,8 +221,7 @@ class Reading:
         try:
             message = room_configuration(self._plain(value))
         except ConfigurationError as error:
-            reason = error.why.removeprefix("Failed to parse ").split(". Available")[0].rstrip(".")
-            self.fault(value.place, path, reason, error.mend)
+            self.fault(value.place, path, *_room_fault(error.why))
             return None
         if message.agents:
             place = value.entries["agents"][0] if "agents" in value.entries else value.place
@@ -267,6 +270,22 @@ def noun(value: Value) -> str:
     if value.shape in nouns:
         return nouns[value.shape]
     return {"number": "a number", "flag": "a yes or no"}.get(value.shape, "a date or another special value")
+
+
+def _room_fault(why: str) -> tuple[str, str]:
+    """Reason and mend of what protobuf says about a `RoomConfiguration`."""
+    if unknown := re.search(r'has no field named "([^"]+)"', why):
+        from livekit.protocol.room import RoomConfiguration
+
+        known = [field.name for field in RoomConfiguration.DESCRIPTOR.fields if field.name != "agents"]
+        near = difflib.get_close_matches(unknown[1], known, 1)
+        return (
+            f"it has no field {unknown[1]}",
+            f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}",
+        )
+    field = re.search(r"(\w+) field: ", why)
+    reason = f"{field[1]} has a value of the wrong type" if field else why.splitlines()[0]
+    return reason, "Write it as in LiveKit's RoomConfiguration, times in seconds"
 
 
 def _quoted(text: str) -> str:

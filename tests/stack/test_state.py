@@ -170,10 +170,7 @@ async def _import_and_plan(sip: Shell) -> None:
 
 async def _prune_only_ours(sip: Shell) -> None:
     before = await sip.state()
-    sip.write(
-        "outbound:\n"
-        '  far-end: {address: "127.0.0.1:5070", transport: udp, numbers: ["+15550123"]}\n'
-    )
+    sip.write('outbound:\n  far-end: {address: "127.0.0.1:5070", transport: udp, numbers: ["+15550123"]}\n')
     kept = await sip("apply", "--yes")
     assert kept.stdout.startswith("nothing to do")
     assert (await sip("apply", "--yes", "--prune")).returncode == 0

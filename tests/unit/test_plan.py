@@ -155,7 +155,7 @@ def test_a_secret_whose_variable_is_not_set_stays_what_it_is() -> None:
     wanted = State((replace(CARRIER, auth_username="u"),))
     unset: Unset = {("inbound", "carrier", "auth_password"): "CARRIER_PASSWORD"}
     assert plan(wanted, live, unset=unset) is None
-    with pytest.raises(PlanError, match="CARRIER_PASSWORD is not set, and it is new"):
+    with pytest.raises(PlanError, match="CARRIER_PASSWORD is not set, and the server has nothing"):
         plan(wanted, State(), unset=unset)
     renumbered = State((replace(wanted.inbound[0], numbers=("+15550111",)),))
     [step] = made(renumbered, live, unset=unset).steps
