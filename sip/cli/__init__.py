@@ -19,6 +19,7 @@ def build() -> typer.Typer:
     """The whole command tree: our own commands, and those that other packages add to `sip.commands`."""
     from sip.cli import state
     from sip.cli.calls import call, calls, hangup, transfer
+    from sip.cli.capacity import capacity
     from sip.cli.code import code
     from sip.cli.explain import explain
     from sip.cli.preset import preset
@@ -63,6 +64,9 @@ def build() -> typer.Typer:
             "sip explain --from +15550199 --to +15550100 --source 203.0.113.7 --file trunks.yaml",
         ),
     )(explain)
+    app.command(
+        "capacity", epilog=examples("sip capacity 10 3", "sip capacity 10 3 --outbound --carrier twilio")
+    )(capacity)
     app.command("code", epilog=examples("sip code 503", "sip code busy", "sip code q850:17"))(code)
     for point in sorted(entry_points(group="sip.commands"), key=lambda point: point.name):
         command = point.load()
