@@ -15,10 +15,16 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 def serve(
     host: Annotated[
-        str | None, typer.Option(help="Address of the public SIP port (SIP_HOST, 127.0.0.1).")
+        str | None, typer.Option(help="Address of this machine for SIP and audio (SIP_HOST, 127.0.0.1).")
     ] = None,
     port: Annotated[
         int | None, typer.Option(help="UDP and TCP port; 0: any free one (SIP_PORT, 5060).")
+    ] = None,
+    rtp_ports: Annotated[
+        str | None,
+        typer.Option(
+            help="UDP ports for audio on --host, unless that is 127.0.0.1 (SIP_RTP_PORTS, 10000-20000)."
+        ),
     ] = None,
     redis_url: Annotated[str | None, typer.Option(help="The store of livekit-server (REDIS_URL).")] = None,
     livekit_url: Annotated[str | None, typer.Option(help="livekit-server (LIVEKIT_URL).")] = None,
@@ -51,6 +57,7 @@ def serve(
         {
             "host": host,
             "port": port,
+            "rtp_ports": rtp_ports,
             "redis_url": redis_url,
             "livekit_url": livekit_url,
             "media_processes": media_processes,

@@ -28,11 +28,13 @@ from sip.service.control import (
     Joined,
     Message,
     Refuse,
+    Relayed,
 )
 from sip.service.digest import Challenger
 from sip.service.info import info_digit, q850_cause, room_reason
 from sip.service.ladder import Ladder
 from sip.service.leg import Leg, Side
+from sip.service.media_path import MediaPath
 from sip.service.media_pool import MediaPool, MediaProcess
 from sip.service.messages import Pairs, Request, Response, respond, set_all
 from sip.service.record import Ending, Facts, summary
@@ -101,6 +103,7 @@ class Call:
         """The participant's, as the media process last reported them."""
         self.attributes_to_headers: dict[str, str] = {}
         self.session = negotiation.Session()
+        self.path = MediaPath(self._tell_media, desk.far.media_host)
         self.active: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_notify: Callable[[Request], None] | None = None
         """Set while a REFER is under way."""
@@ -170,6 +173,8 @@ class Call:
             case Joined():
                 self.participant_id = message.participant_id
                 answer("")
+            case Relayed():
+                self.path.open(message)
             case Answering():
                 self.attributes = dict(message.attributes)
                 answer("")
@@ -189,6 +194,10 @@ class Call:
                 self.end(Ending("room", message.reason, 480))
             case _:
                 answer("not expected here")
+
+    def _tell_media(self, message: Message) -> None:
+        if self.media:
+            self.media.send(message)
 
     def _room_ends(self, ending: Ending, answer: Callable[[str], None]) -> None:
         """Answered once the far end was told, or at once when somebody else was quicker."""
@@ -313,6 +322,9 @@ class Call:
             "direction": self.facts.direction,
             "edge": f"{HOST}:{self.desk.near.transport.port}",
             "alone_timeout": self.desk.settings.alone_timeout,
+            "rtp_host": "" if self.desk.far.transport.host == HOST else self.desk.far.transport.host,
+            "rtp_low": self.desk.settings.rtp_ports[0],
+            "rtp_high": self.desk.settings.rtp_ports[1],
         }
 
     async def _finish(self, ending: Ending) -> None:

@@ -56,6 +56,11 @@ class CallSpec:
     """With nobody else in the room for so long after the answer the call ends; not during a transfer."""
     remote_headers: Strings = field(default_factory=_strings)
     """Headers of the far end's INVITE, for the `lk.sip.GetRemoteHeaders` room RPC."""
+    rtp_host: str = ""
+    """Address of this machine for RTP with the far end; empty: baresip's own sockets, on loopback."""
+    rtp_low: int = 0
+    rtp_high: int = 0
+    """The first and the last port for it."""
 
 
 class Message:
@@ -119,6 +124,24 @@ class Transferring(Message):
 
 
 @dataclass(frozen=True)
+class FarMedia(Message):
+    """Where the far end wants its RTP, for a call with a relay; port 0: nowhere. See `Relay.towards_far`."""
+
+    key: str
+    host: str
+    port: int
+    behind_nat: str
+
+
+@dataclass(frozen=True)
+class NearMedia(Message):
+    """baresip's own RTP port, for a call with a relay."""
+
+    key: str
+    port: int
+
+
+@dataclass(frozen=True)
 class Hold(Message):
     """The far end put the call on hold (or took it back): no media timeout meanwhile."""
 
@@ -150,6 +173,15 @@ class Ready(Message):
 
     pid: int
     sip_port: int
+
+
+@dataclass(frozen=True)
+class Relayed(Message):
+    """The call has a relay (`CallSpec.rtp_host`); sent before the `Ack` of `Expect` or `Dial`."""
+
+    key: str
+    far_port: int
+    near_port: int
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from sip.service.control import Message
 from sip.service.digest import Challenger
 from sip.service.inbound import InboundCall
 from sip.service.ladder import Ladder
-from sip.service.leg import SDP, Side
+from sip.service.leg import SDP, Side, resolve
 from sip.service.media_pool import Launch, MediaPool, MediaProcess, launch_media
 from sip.service.messages import Malformed, Pairs, Request, mark_source, parse, respond
 from sip.service.peer import Peer, host_text, reply_to
@@ -74,6 +74,7 @@ class Edge:
         try:
             await self.near.transport.listen(HOST, 0, tcp=False)
             await self.far.transport.listen(self.settings.host, self.settings.port)
+            self.far.advertised_address = await _address(self.settings.advertise)
             await self.pool.start()
         except (ServiceError, asyncio.CancelledError):
             await self.stop()
@@ -320,6 +321,17 @@ class Edge:
 def new_call_id() -> str:
     """LiveKit's id of a call."""
     return "SCL_" + "".join(secrets.choice(_LETTERS) for _ in range(12))
+
+
+async def _address(name: str) -> str:
+    """The address of what is advertised; empty for nothing. Raises `ServiceError`."""
+    if not name:
+        return ""
+    try:
+        return (await resolve(Peer("udp", name, 0))).host
+    except OSError as error:
+        mend = "Set SIP_ADVERTISE to an IP address, or to a name that this machine can look up."
+        raise ServiceError(f"SIP_ADVERTISE={name} has no address", str(error), mend) from error
 
 
 async def _unheard(call: Call) -> None:

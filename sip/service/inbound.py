@@ -141,7 +141,9 @@ class InboundCall(Call):
         )
         self.near = Leg(near, dialog, peer, self)
         self.session.far = self._invite.body
-        self._invitation = Invitation(self.near, [("Allow", ALLOW)], self._invite.body, peer)
+        self.path.far = self.far.flow
+        offer = self.path.to_near(self._invite.body)
+        self._invitation = Invitation(self.near, [("Allow", ALLOW)], offer, peer)
         try:
             await asyncio.wait_for(self.until(self._near_answer()), spec.ringing_timeout + MARGIN)
         except TimeoutError as error:
@@ -160,7 +162,7 @@ class InboundCall(Call):
             await asyncio.sleep(0)  # a Refuse with the true code may be in the same breath
             code = final.code if final.code in (480, 486, 488) else 500
             raise Refused(code, f"the media process answered {final.code}")
-        self.session.near = final.body
+        self.session.near = self.path.to_far(final.body)
 
     def _still_ringing(self) -> None:
         if self._dialog is None or self._transaction.answered or self._over.done():
@@ -181,7 +183,7 @@ class InboundCall(Call):
         if late_offer is not None:
             answer = await self.until(late_offer)
             self.session.far = answer
-            self._invitation.ack(answer)
+            self._invitation.ack(self.path.to_near(answer))
         if self._timer and self._timer.ours:
             self.desk.spawn(self._keep_alive(self._timer.interval / 2))
 

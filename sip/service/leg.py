@@ -36,6 +36,8 @@ class Side:
 
     def __init__(self, name: str, transport: Transport, clock: Clock, advertise: str = "") -> None:
         self.name, self.transport, self._advertise = name, transport, advertise
+        self.advertised_address = ""
+        """What the advertised name means, for SDP, where a name is not understood everywhere."""
         self.legs: dict[str, Leg] = {}
         self.on_request: Callable[[ServerTransaction], None] = _unanswered
         """Gets requests outside of any dialog."""
@@ -51,10 +53,15 @@ class Side:
 
     def sent_by(self, peer: Peer) -> str:
         """Our `host:port` as this peer reaches it."""
-        host = self._advertise or self.transport.host
-        if host in ("0.0.0.0", "::"):
-            host = local_address(peer.host)
-        return f"{host_text(host)}:{self.transport.port}"
+        return f"{host_text(self._host(peer, self._advertise))}:{self.transport.port}"
+
+    def media_host(self, peer: Peer) -> str:
+        """Our address for RTP as this peer reaches it; an address also where a name is advertised."""
+        return self._host(peer, self.advertised_address or self._advertise)
+
+    def _host(self, peer: Peer, advertised: str) -> str:
+        host = advertised or self.transport.host
+        return local_address(peer.host) if host in ("0.0.0.0", "::") else host
 
     def contact(self, peer: Peer, user: str = "") -> str:
         """Our Contact as this peer should use it."""

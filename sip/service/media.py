@@ -30,6 +30,7 @@ from sip.service import logs
 from sip.service.bridge import Clock
 from sip.service.control import (
     Attributes,
+    CallSpec,
     Channel,
     Dial,
     Digits,
@@ -37,14 +38,18 @@ from sip.service.control import (
     End,
     Ended,
     Expect,
+    FarMedia,
     Hold,
     Load,
     Message,
+    NearMedia,
     Ready,
+    Relayed,
     Transferring,
     TransferTone,
 )
 from sip.service.media_call import MediaCall
+from sip.service.relay import NoPort, Relay, Relays
 from sip.service.room_audio import keep_warm
 
 logger = logging.getLogger(__name__)
@@ -73,6 +78,8 @@ class MediaProcess:
         self.clock = Clock()
         self._runtime = Runtime()
         self._calls: dict[str, MediaCall] = {}
+        self._relays: dict[str, Relay] = {}
+        self._relaying = Relays()
         self._tasks: set[asyncio.Task[None]] = set()
         self._handles = 1
         self._draining = False
@@ -97,6 +104,7 @@ class MediaProcess:
         await asyncio.gather(watching, done, listening, return_exceptions=True)
         self.channel.close()
         self.clock.close()
+        self._relaying.close()
         await self._runtime.close()
 
     def stop(self) -> None:
@@ -125,19 +133,40 @@ class MediaProcess:
 
     def _on_message(self, message: Message, answer: Callable[[str], None]) -> None:
         match message:
-            case Expect(spec=spec):
-                call = MediaCall(self, spec)
-                self._carry(call, call.run_inbound())
-                answer("")
-            case Dial(spec=spec):
-                self._handles += 1
-                call = MediaCall(self, spec)
-                self._carry(call, call.run_outbound(answer))
+            case Expect(spec=spec) | Dial(spec=spec):
+                try:
+                    self._open_relay(spec)
+                except (NoPort, OSError) as error:
+                    answer(f"no RTP: {error}")
+                    self.channel.send(Ended(spec.key, f"no RTP: {error}"))
+                else:
+                    self._begin(message, spec, answer)
             case Drain():
                 self._draining = True
                 self._leave_if_drained()
             case _:
                 self._tell(message)
+
+    def _begin(self, message: Expect | Dial, spec: CallSpec, answer: Callable[[str], None]) -> None:
+        call = MediaCall(self, spec)
+        if isinstance(message, Dial):
+            self._handles += 1
+            self._carry(call, call.run_outbound(answer))
+        else:
+            self._carry(call, call.run_inbound())
+            answer("")
+
+    def _open_relay(self, spec: CallSpec) -> None:
+        """Raises `NoPort` or `OSError`; nothing for a call that needs no relay."""
+        if not spec.rtp_host:
+            return
+        relay = self._relays[spec.key] = Relay(spec.rtp_host, (spec.rtp_low, spec.rtp_high))
+        self._relaying.add(relay)
+        self.channel.send(Relayed(spec.key, relay.far_port, relay.near_port))
+
+    def _close_relay(self, key: str) -> None:
+        if relay := self._relays.pop(key, None):
+            self._relaying.remove(relay)
 
     def _tell(self, message: Message) -> None:
         key = str(getattr(message, "key", ""))
@@ -159,6 +188,10 @@ class MediaProcess:
                 call.transferring(on)
             case Hold(on=on):
                 call.hold(on)
+            case FarMedia() if relay := self._relays.get(key):
+                relay.towards_far(message.host, message.port, message.behind_nat)
+            case NearMedia(port=port) if relay := self._relays.get(key):
+                relay.towards_near(port)
             case _:
                 logger.warning("an unexpected control message", extra={"kind": type(message).__name__})
 
@@ -170,6 +203,7 @@ class MediaProcess:
                 await course
             finally:
                 del self._calls[call.key]
+                self._close_relay(call.key)
                 self._leave_if_drained()
 
         self._spawn(carry())

@@ -90,7 +90,7 @@ async def renegotiate(call: Call, leg: Leg, transaction: ServerTransaction) -> N
     extra = timer.headers if timer else ()
     other = call.near if leg is call.far else call.far
     if request.method == "UPDATE" and not request.body:
-        _accept(leg, transaction, b"", extra)
+        _accept(call, leg, transaction, b"", extra)
     elif other is None or not leg.established or not other.established or session.busy:
         transaction.reply(491)
     else:
@@ -104,28 +104,29 @@ async def renegotiate(call: Call, leg: Leg, transaction: ServerTransaction) -> N
 async def _answer(call: Call, leg: Leg, other: Leg, transaction: ServerTransaction, extra: Pairs) -> None:
     request, session = transaction.request, call.session
     is_far = leg is call.far
+    body = request.body if is_far else call.path.to_far(request.body)
     standing = session.near if is_far else session.far
-    if not request.body:
+    if not body:
         await _offer_ours(call, leg, other, transaction, standing, extra)
         return
     if request.content_type != SDP:
         transaction.respond(respond(request, 415, headers=[("Accept", SDP)]))
         return
-    if is_far and not _usable(request.body):
+    if is_far and not _usable(body):
         transaction.reply(488)
         return
-    if _unchanged(session, request.body, is_far):
-        _remember(call, is_far, request.body)
-        _accept(leg, transaction, standing, extra)
+    if _unchanged(session, body, is_far):
+        _remember(call, is_far, body)
+        _accept(call, leg, transaction, standing, extra)
         return
-    code, answer = await _offer(other, request.body)
+    code, answer = await _offer(call, other, body)
     if code >= 300 or not answer:
         logger.info("an offer was refused", extra={**call.log_fields(), "code": code, "leg": leg.side.name})
         transaction.reply(code if code in (408, 480, 488, 491, 606) else 488)
         return
-    _remember(call, is_far, request.body)
+    _remember(call, is_far, body)
     _remember(call, not is_far, answer)
-    _accept(leg, transaction, answer, extra)
+    _accept(call, leg, transaction, answer, extra)
 
 
 async def _offer_ours(
@@ -134,21 +135,24 @@ async def _offer_ours(
     """A re-INVITE without SDP asks for an offer; its ACK brings the answer."""
     is_far = leg is call.far
     waiting = call.session.expect_answer(transaction.request.sequence)
-    _accept(leg, transaction, standing, extra)
+    _accept(call, leg, transaction, standing, extra)
     try:
         answer = await asyncio.wait_for(call.until(waiting), ACK_WAIT)
     except TimeoutError:
         return
+    answer = answer if is_far else call.path.to_far(answer)
     if answer and not _unchanged(call.session, answer, is_far):
-        code, theirs = await _offer(other, answer)
+        code, theirs = await _offer(call, other, answer)
         if code < 300 and theirs:
             _remember(call, not is_far, theirs)
     if answer:
         _remember(call, is_far, answer)
 
 
-async def _offer(other: Leg, body: bytes) -> tuple[int, bytes]:
+async def _offer(call: Call, other: Leg, body: bytes) -> tuple[int, bytes]:
     """Offer `body` on a leg: its final code and its answer."""
+    is_near = other is call.near
+    body = call.path.to_near(body) if is_near else body
     try:
         response = await asyncio.wait_for(other.request("INVITE", body=body), ANSWER_WAIT)
     except TimeoutError:
@@ -157,10 +161,12 @@ async def _offer(other: Leg, body: bytes) -> tuple[int, bytes]:
         return response.code, b""
     other.dialog.refresh(response)
     other.ack(response.sequence)
-    return response.code, response.body
+    return response.code, call.path.to_far(response.body) if is_near else response.body
 
 
-def _accept(leg: Leg, transaction: ServerTransaction, body: bytes, extra: Pairs) -> None:
+def _accept(call: Call, leg: Leg, transaction: ServerTransaction, body: bytes, extra: Pairs) -> None:
+    if leg is call.near:
+        body = call.path.to_near(body)
     response = leg.dialog.response(transaction.request, 200)
     set_all(response, extra)
     if body:

@@ -96,7 +96,6 @@ class OutboundCall(Call):
             peer,
             self,
         )
-        self.session.near = near.request.body
         return near
 
     async def _dial(self, near: ServerTransaction) -> Response:
@@ -107,12 +106,14 @@ class OutboundCall(Call):
             raise Refused(503, f"cannot look up the trunk's address: {error}") from error
         self.facts.peer = str(peer)
         self.far = Leg(self.desk.far, self._target.dialog(self.desk.far.contact(peer)), peer, self)
+        self.path.far = peer
+        offer = self.session.near = self.path.to_far(near.request.body)
         self.far.credentials = self._target.credentials
         authorization = digest.Authorization(self._target.credentials)
         self.mark("invite")
         while True:
             headers = [*self._headers(), *authorization.headers]
-            self._invitation = Invitation(self.far, headers, near.request.body, peer)
+            self._invitation = Invitation(self.far, headers, offer, peer)
             self._invitation.ack_headers = authorization.headers
             final = await self._responses(self._invitation, near)
             if final.code < 300:
@@ -156,7 +157,7 @@ class OutboundCall(Call):
         self.attributes.update(values)
         answer = self.near.dialog.response(near.request, 200)
         answer.headers.set("Content-Type", SDP)
-        answer.body = response.body
+        answer.body = self.path.to_near(response.body)
         near.on_no_ack = lambda: self.end(Ending("service", "media did not acknowledge", 500))
         self.near.accept(near, answer)
 

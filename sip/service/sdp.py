@@ -76,6 +76,27 @@ def on_this_host(body: bytes, source: str) -> bytes:
     return _IPV6.sub(b"c=IN IP4 " + source.encode(), body)
 
 
+def readdress(body: bytes, address: str, port: int) -> bytes:
+    """The same session with its audio at another address; what is held or refused stays so.
+
+    Raises `ValueError` when the body is no session description with audio.
+    """
+    held = audio(body).address == "0.0.0.0"
+    where = f"IN {'IP6' if ':' in address else 'IP4'} {address}"
+    lines: list[str] = []
+    for line in body.decode().splitlines():
+        if line.startswith("a=rtcp:"):
+            continue  # RTCP is on the next port
+        if line.startswith("c=") and not held:
+            line = f"c={where}"
+        elif line.startswith("o="):
+            line = f"{line.rsplit(' IN ', 1)[0]} {where}"
+        elif line.startswith("m=audio ") and not line.startswith("m=audio 0 "):
+            line = f"m=audio {port} {line.split(' ', 2)[2]}"
+        lines.append(line)
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
 def same_media(before: bytes, after: bytes) -> bool:
     """Whether `after` leaves the audio stream where it was: address, port and direction.
 

@@ -24,7 +24,9 @@ class Settings:
     port: int = 5060
     """UDP and TCP; 0: any free port."""
     advertise: str = ""
-    """Address that carriers reach us under, where it is not `host` (behind a NAT)."""
+    """Address that carriers reach us under, where it is not `host` (behind a NAT); in SIP and in SDP."""
+    rtp_ports: tuple[int, int] = (10_000, 20_000)
+    """First and last UDP port for audio on `host`; unused while that is 127.0.0.1."""
     media_processes: int = 1
     max_calls: int = 100
     """More inbound calls get 503, more outbound ones `resource_exhausted`."""
@@ -49,6 +51,7 @@ NAMES = {
     "host": "SIP_HOST",
     "port": "SIP_PORT",
     "advertise": "SIP_ADVERTISE",
+    "rtp_ports": "SIP_RTP_PORTS",
     "media_processes": "SIP_MEDIA_PROCESSES",
     "max_calls": "SIP_MAX_CALLS",
     "records": "CALL_RECORDS_DIR",
@@ -112,6 +115,14 @@ def _malformed(values: dict[str, object]) -> list[str]:
                 values[name] = _not_negative(str(values[name]))
             except ValueError:
                 problems.append(f"{NAMES[name]} must be a number of at least 0, not {str(values[name])!r}")
+    if "rtp_ports" in values:
+        text = str(values["rtp_ports"])
+        low, _, high = text.partition("-")
+        if low.isdecimal() and high.isdecimal() and int(low) >= 1024 and int(low) + 3 <= int(high) <= 65_535:
+            values["rtp_ports"] = (int(low), int(high))
+        else:
+            what = "must be a range of UDP ports such as 10000-20000, two for each call"
+            problems.append(f"{NAMES['rtp_ports']} {what}, not {text!r}")
     if (advertised := values.get("advertise")) and not _ADDRESS.fullmatch(str(advertised)):
         problems.append(f"{NAMES['advertise']} must be an IP address or a host name, not {str(advertised)!r}")
     if "records" in values:

@@ -78,6 +78,22 @@ def test_hold(change: bytes, held: bool) -> None:
     assert sdp.audio(SDP.replace(b"c=IN IP4 10.0.0.1", b"c=IN IP4 0.0.0.0")).on_hold
 
 
+def test_audio_at_another_address() -> None:
+    """Every place that names the address is told the new one; a refused or held stream stays so."""
+    found = sdp.readdress(SDP + b"a=rtcp:4001 IN IP4 10.0.0.1\r\n", "192.0.2.7", 6000)
+    assert b"10.0.0.1" not in found
+    assert found.startswith(b"v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\n")
+    assert (sdp.audio(found).address, sdp.audio(found).port) == ("192.0.2.7", 6000)
+    assert sdp.audio(found).codecs == sdp.audio(SDP).codecs
+    assert b"c=IN IP6 2001:db8::1\r\n" in sdp.readdress(SDP, "2001:db8::1", 6000)
+    assert sdp.audio(sdp.readdress(SDP.replace(b"audio 4000", b"audio 0"), "192.0.2.7", 6000)).port == 0
+    assert sdp.audio(
+        sdp.readdress(SDP.replace(b"c=IN IP4 10.0.0.1", b"c=IN IP4 0.0.0.0"), "192.0.2.7", 1)
+    ).on_hold
+    with pytest.raises(ValueError, match="SDP"):
+        sdp.readdress(b"hello", "192.0.2.7", 6000)
+
+
 def test_same_media() -> None:
     """More codecs change nothing; another port, direction or codec does."""
     assert sdp.same_media(SDP, SDP.replace(b" 0 96", b" 0 8 96"))
