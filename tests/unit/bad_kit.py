@@ -67,9 +67,6 @@ def run(file: Path, *options: str) -> tuple[int, list[tuple[int, str]], str]:
         except SystemExit as error:
             code = int(error.code or 0)
     text = printed.getvalue()
-    found: list[tuple[int, str]] = []
     pattern = re.compile(rf"\s*(?:refused: )?{re.escape(str(file))}(?::(\d+))?(?::\d+)?: (?!warning)(.*)")
-    for line in text.splitlines():
-        if match := pattern.fullmatch(line):
-            found.append((int(match[1] or 0), match[2]))
-    return code, found, text
+    matches = [match for line in text.splitlines() if (match := pattern.fullmatch(line))]
+    return code, [(int(match[1] or 0), match[2]) for match in matches], text
