@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import difflib
-import os
 from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
@@ -23,11 +22,10 @@ from livekit.protocol import sip as pb
 from sip import wire
 from sip.connect import Target
 from sip.errors import ApiError, NotFound
+from sip.failure import CONNECT_TIMEOUT, explain
 from sip.model import InboundTrunk, OutboundTrunk, Rule, State
 from sip.wire import ApiItem, Message
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds until a server that does not answer is given up."""
 TIMEOUT = 20.0
 """Seconds for one request in all."""
 PAGE = 100
@@ -85,7 +83,11 @@ class Live:
             trust_env=not self.target.loopback,  # a proxy cannot reach this machine's own servers
         )
         self._api = api.LiveKitAPI(
-            self.target.url, self.target.key, self.target.secret, session=self._session, failover=False
+            self.target.url,
+            self.target.key,
+            self.target.secret,
+            session=cast("Any", _WithTimeout(self._session)),
+            failover=False,
         )
         return self
 
@@ -268,6 +270,23 @@ class Live:
         return wire.read(message)
 
 
+class _WithTimeout:
+    """A session for livekit-api 1.2, which passes `timeout=None` with most requests: to aiohttp that is no
+    time limit at all, also where the session has one."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self.timeout = session.timeout
+
+    def post(self, url: str, **options: Any) -> Any:
+        """A request, with the session's own time limit unless another is asked for."""
+        options["timeout"] = options.get("timeout") or self.timeout
+        return self._session.post(url, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
 def choose(items: Iterable[_Item], kind: wire.ApiKind, name_or_id: str) -> _Item:
     """The item with this id, or else with this name. Raises `NotFound` for none and for several."""
     items = list(items)
@@ -320,51 +339,3 @@ def field_update(live: Message, wanted: Message) -> dict[str, Any] | None:
             return None
         fields[field.name] = [*value] if field.is_repeated else value
     return fields
-
-
-def explain(error: BaseException, target: Target, what: str) -> ApiError:
-    """What a failed request means, with the mend."""
-    where = f"{target.url} ({target.origin})"
-    if isinstance(error, api.TwirpError):
-        return _refused(error, target, what, where)
-    why, mend = str(error) or type(error).__name__, "Is the server up, and the address right?"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        why, mend = "no such host", "Check the host's name in LIVEKIT_URL"
-    elif isinstance(error, aiohttp.ClientConnectorCertificateError):
-        why, mend = "its TLS certificate is not trusted", "Check the host's name and the certificate"
-    elif isinstance(error, (aiohttp.ClientConnectorSSLError, aiohttp.ClientSSLError)):
-        why = "it does not speak TLS there"
-        mend = "A server without TLS is reached with ws:// or http://"
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        why = os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
-    elif isinstance(error, TimeoutError):
-        why = f"no answer within {CONNECT_TIMEOUT if 'onnect' in str(error) else TIMEOUT:g} s"
-    if target.origin.startswith("local stack"):
-        mend = "`./run sip stack status` shows what is wrong with the stack"
-    return ApiError(f"cannot reach LiveKit at {where}", why, mend, code="unreachable")
-
-
-def _refused(error: api.TwirpError, target: Target, what: str, where: str) -> ApiError:
-    why, mend = error.message or error.code, ""
-    if error.status == 401 and error.message == "permissions denied":
-        why, mend = "this key may not manage SIP", "Use a key (or a token with the grant sip.admin) that may"
-    elif error.status == 401:
-        what, why = f"{where} refused the API key", "it does not know the key, or the secret is not the key's"
-        mend = "Check LIVEKIT_API_KEY and LIVEKIT_API_SECRET, and this machine's clock"
-    elif error.status == 404 and error.code in ("unknown", "bad_route"):
-        what, why = f"there is no LiveKit API at {where}", "it answers 404"
-        mend = (
-            "Copy the project's URL from its settings in LiveKit Cloud: wss://PROJECT.livekit.cloud"
-            if target.cloud
-            else "Check host, port and path of LIVEKIT_URL; the server may be too old"
-        )
-    elif "sip not connected" in error.message:
-        why = "this livekit-server has no Redis, which SIP needs"
-        mend = "Set redis.address in its configuration"
-    elif error.message.startswith("Conflicting inbound SIP Trunks"):
-        mend = "Another trunk takes these calls: give each its own numbers, or set allowed numbers on both"
-    elif error.message.startswith("Dispatch rule for the same trunk"):
-        mend = "Another rule takes these calls: change its trunks, numbers or PIN, or update that rule"
-    elif error.status >= 500:
-        mend = "The server failed, not the request: see its log, and try again"
-    return ApiError(what, why, mend, code=error.code)
