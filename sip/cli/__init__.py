@@ -21,10 +21,10 @@ def build() -> typer.Typer:
     from sip.cli.calls import call, calls, hangup, transfer
     from sip.cli.capacity import capacity
     from sip.cli.code import code
+    from sip.cli.doctor import doctor
     from sip.cli.explain import explain
     from sip.cli.preset import preset
     from sip.cli.rule import rule
-    from sip.cli.doctor import doctor
     from sip.cli.serve import serve
     from sip.cli.trace import trace
     from sip.cli.trunk import trunk
