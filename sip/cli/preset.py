@@ -98,8 +98,8 @@ def show(name: Name, as_json: Json = False) -> None:
 @preset.command(
     "use",
     epilog=examples(
-        "sip preset use twilio --set trunk=my-trunk --set numbers=+15105550100 --set project=my-project-1a2b",
-        "sip preset use asterisk --target local --set pbx_host=127.0.0.1 --set numbers=700 --write trunks.yaml",
+        "sip preset use twilio --set trunk=my-trunk --set numbers=+15105550100 --set project=my-proj",
+        "sip preset use asterisk --set pbx_host=127.0.0.1 --set numbers=700 --write trunks.yaml --out etc",
         "sip preset use kamailio --target self-hosted --set livekit_host=198.51.100.10"
         " --set kamailio_host=203.0.113.20 --set pbx_address=198.51.100.30 --set numbers=700 --out etc",
     ),

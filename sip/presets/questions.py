@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Literal
+from typing import Literal, cast
 
 from sip.errors import ConfigurationError
 from sip.presets import template
@@ -50,7 +50,7 @@ LAST = (
     Question(
         "livekit_host",
         "Public host name or address of your SIP service",
-        "sip.example.com",
+        "198.51.100.10",
         "host",
         when="target == 'self-hosted'",
     ),
@@ -69,13 +69,14 @@ LAST = (
         "networks",
         default="<<livekit_host>>",
         when="target == 'self-hosted'",
+        optional=True,
     ),
     Question(
         "password_env",
         "Environment variable that holds the password",
         "TRUNK_PASSWORD",
         "env",
-        default="<<name|upper|replace('-', '_')|replace('.', '_')>>_PASSWORD",
+        default="<<name|env>>_PASSWORD",
         when="mode == 'extension' or auth == 'digest'",
     ),
 )
@@ -150,10 +151,10 @@ def answer(
         try:
             if question.key in given:
                 values[question.key] = parse(question, given[question.key])
-            elif question.default is not None:
-                values[question.key] = _default(question, values)
-            elif not question.optional:
-                missing.append(question)
+            elif found := _default(question, values):
+                values[question.key] = found
+            elif not question.optional and (question.default is None or not (missing or problems)):
+                missing.append(question)  # a default may be empty for want of another value, which is named
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -238,12 +239,16 @@ def _network(text: str) -> str:
 
 
 def _default(question: Question, values: Mapping[str, object]) -> object:
+    """The value that is taken when nothing was said; empty when there is none."""
+    if question.default is None:
+        return ""
     found = template.fill(question.default, values)
     if isinstance(found, list):
-        return parse(question, [str(each) for each in found])
+        several = [str(each) for each in cast("list[object]", found)]
+        return parse(question, several) if several else []
     if question.form == "networks" and not _is_ip(str(found)):
         return []  # a name: nobody knows its addresses; texts say so
-    return parse(question, [str(found)] if found not in ("", None) else [])
+    return parse(question, [str(found)]) if found not in ("", None) else ""
 
 
 def _is_ip(text: str) -> bool:

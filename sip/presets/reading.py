@@ -31,7 +31,15 @@ from sip.presets.preset import (
 )
 
 SECTIONS = ("inbound", "outbound", "rules", "registrations")
+_PACKAGE = "sip.presets"
 _SOURCES = "sources"
+_NOTHING: Mapping[type[Any], Any] = {
+    Question: Question("", "", ""),
+    Step: Step("", ""),
+    Refusal: Refusal("", ""),
+    Proof: Proof("not run"),
+}
+"""What stands for a part that could not be made, until the error with all problems is raised."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -48,7 +56,7 @@ def load(name: str) -> Preset:
     Raises `ConfigurationError` when there is none, or its file is not right.
     """
     stem = _found(name)
-    return parse(stem, (files(__package__) / f"{stem}.yaml").read_text(encoding="utf-8"))
+    return parse(stem, (files(_PACKAGE) / f"{stem}.yaml").read_text(encoding="utf-8"))
 
 
 def _found(name: str) -> str:
@@ -80,16 +88,14 @@ def parse(name: str, text: str) -> Preset:
 @cache
 def sources() -> Mapping[str, Source]:
     """All sources, by their tags."""
-    text = (files(__package__) / f"{_SOURCES}.yaml").read_text(encoding="utf-8")
+    text = (files(_PACKAGE) / f"{_SOURCES}.yaml").read_text(encoding="utf-8")
     return {tag: Source(tag=tag, **values) for tag, values in yaml.load(text, _LOADER).items()}
 
 
 @cache
 def _stems() -> frozenset[str]:
     return frozenset(
-        item.name.removesuffix(".yaml")
-        for item in files(__package__).iterdir()
-        if item.name.endswith(".yaml")
+        item.name.removesuffix(".yaml") for item in files(_PACKAGE).iterdir() if item.name.endswith(".yaml")
     )
 
 
@@ -156,7 +162,7 @@ def _fact(where: str, data: dict[str, Any], problems: list[str]) -> Fact:
 def _made(kind: type[Any], where: str, data: dict[str, Any], problems: list[str]) -> Any:
     known = {each.name for each in fields(kind)}
     problems += [f"{where}: {key} means nothing" for key in sorted(set(data) - known)]
-    values = {
+    values: dict[str, Any] = {
         key: tuple(cast("list[object]", value)) if isinstance(value, list) else value
         for key, value in data.items()
         if key in known
@@ -169,7 +175,7 @@ def _made(kind: type[Any], where: str, data: dict[str, Any], problems: list[str]
         return kind(**values)
     except TypeError as error:
         problems.append(f"{where}: {error}")
-        return Proof("not run") if kind is Proof else kind("?", "?", *["?"] * (kind is Question))
+        return _NOTHING[kind]
 
 
 def _templates(preset: Preset) -> list[str]:

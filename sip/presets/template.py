@@ -7,11 +7,19 @@ languages) uses them. A name that has no value is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, cast
 
-from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError, meta
+from jinja2 import (
+    Environment,
+    StrictUndefined,
+    Template,
+    TemplateSyntaxError,
+    Undefined,
+    UndefinedError,
+    meta,
+)
 
 from sip.errors import ConfigurationError
 
@@ -23,7 +31,7 @@ _WHOLE = re.compile(r"<<((?:(?!>>|<<).)+)>>", re.DOTALL)
 def render(text: str, values: Mapping[str, object], *, xml: bool = False) -> str:
     """The text, filled in; `xml` escapes values."""
     try:
-        return _environment(xml).from_string(_blocks(text)).render(values)
+        return _template(text, xml).render(values)
     except (TemplateSyntaxError, UndefinedError) as error:
         raise ConfigurationError(f"the template {text[:60]!r} cannot be filled in", str(error)) from error
 
@@ -31,7 +39,7 @@ def render(text: str, values: Mapping[str, object], *, xml: bool = False) -> str
 def evaluate(expression: str, values: Mapping[str, object]) -> Any:
     """The value of an expression such as `auth == 'digest'`."""
     try:
-        found = _environment(False).compile_expression(expression, undefined_to_none=False)(**values)
+        found = _expression(expression)(**values)
     except (TemplateSyntaxError, UndefinedError) as error:
         raise ConfigurationError(f"the expression {expression!r} has no value", str(error)) from error
     if isinstance(found, Undefined):
@@ -79,6 +87,12 @@ def _regex(number: str) -> str:
     return re.sub(r"([+.*])", r"\\\1", number)
 
 
+def _env(name: str) -> str:
+    """A name as the beginning of an environment variable's."""
+    upper = re.sub(r"[^A-Z0-9]", "_", name.upper())
+    return f"TRUNK_{upper}" if upper[0].isdigit() else upper
+
+
 def _cucm(number: str) -> str:
     """A number as a route pattern of CUCM, where + is written with a backslash."""
     return number.replace("+", "\\+")
@@ -90,6 +104,16 @@ def _blocks(text: str) -> str:
 
 def _empty(value: object) -> bool:
     return value is None or value in ("", [], {})
+
+
+@cache
+def _template(text: str, xml: bool) -> Template:
+    return _environment(xml).from_string(_blocks(text))
+
+
+@cache
+def _expression(text: str) -> Callable[..., Any]:
+    return _environment(False).compile_expression(text, undefined_to_none=False)
 
 
 @cache
@@ -107,7 +131,7 @@ def _environment(xml: bool) -> Environment:
         undefined=StrictUndefined,
         autoescape=xml,
     )
-    environment.filters |= {"digits": _digits, "regex": _regex, "cucm": _cucm}
+    environment.filters |= {"digits": _digits, "regex": _regex, "cucm": _cucm, "env": _env}
     return environment
 
 

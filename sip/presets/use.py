@@ -60,9 +60,8 @@ class Use:
         """The item of one section as YAML, without indentation, with comments that say where it is from."""
         (name, fields), *_ = self.entry[section].items()
         body = yaml.dump({name: dict(fields)}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-        lines = [
-            f"# {self.preset.title}: `sip preset show {self.preset.name}` has the facts and their sources"
-        ]
+        facts = f"# {self.preset.title}: `sip preset show {self.preset.name}` has the facts and their sources"
+        lines = [] if section == "rules" else [facts]
         for line in body.splitlines():
             if line.startswith("  allowed_addresses:") and (comment := self._ranges(fields)):
                 lines.append(f"  # {comment}")
@@ -88,7 +87,7 @@ class Use:
 
 def check_mode(preset: Preset, mode: str) -> Mode:
     """The mode that was named, or the preset's first one. Raises `ConfigurationError` for one it has not."""
-    known = {str(each): each for each in preset.modes}
+    known: dict[str, Mode] = {each: each for each in preset.modes}
     if mode and mode not in known:
         raise ConfigurationError(
             f"{preset.title} cannot be used in the mode {mode!r}", "", f"It knows {', '.join(known)}"

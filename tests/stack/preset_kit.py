@@ -134,6 +134,10 @@ class Ear(Talker):
         self._tracks: asyncio.Queue[rtc.Track] = asyncio.Queue()
         self.room.on("track_subscribed", lambda track, *_: self._tracks.put_nowait(track))
 
+    async def __aenter__(self) -> Ear:
+        await super().__aenter__()
+        return self
+
     async def hears_tone(self, within: float = 12.0) -> float:
         """Seconds until half a second of the echoed tone had been heard. Fails after `within`."""
         began = asyncio.get_running_loop().time()
