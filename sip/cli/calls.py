@@ -65,6 +65,7 @@ def call(
 
     if metadata.lstrip()[:1] in ("{", "["):
         _check_json(metadata)
+    headers = _headers(header)
     target = find(url, api_key, api_secret, stack)
 
     async def run() -> Outcome:
@@ -78,7 +79,7 @@ def call(
                 trunk=chosen,
                 agent=agent or ("" if room else _agent_of(target)),
                 metadata=metadata,
-                headers=_headers(header),
+                headers=headers,
                 caller_id=caller_id,
                 ring_timeout=ring_timeout,
                 max_duration=max_duration,
@@ -163,6 +164,7 @@ def transfer(
     from sip.connect import find
 
     target_uri(to)  # before anything is asked
+    headers = _headers(header)
     target = find(url, api_key, api_secret, stack)
 
     async def run() -> tuple[Any, LiveCall]:
@@ -175,7 +177,7 @@ def transfer(
                 live,
                 chosen,
                 to,
-                headers=_headers(header),
+                headers=headers,
                 ringing_timeout=ring_timeout,
                 dialtone=dialtone,
                 records=_records(target),
