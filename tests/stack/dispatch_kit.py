@@ -12,6 +12,7 @@ from livekit import api
 from livekit.protocol import sip
 from redis.asyncio import Redis
 
+from sip.conflicts import doubles, keys
 from sip.dispatch import Call, rule_conflict, trunk_conflict
 from sip.model import InboundTrunk, Rule, State
 from sip.service import bus_messages as rpc
@@ -159,6 +160,16 @@ class Server:
         self._livekit, self._bus, self._store = livekit, bus, store
         self.refused = 0
 
+    @classmethod
+    async def connect(cls, livekit: api.LiveKitAPI, redis_url: str) -> Server:
+        """To its bus and its store."""
+        return cls(livekit, await Bus.connect(redis_url), Redis.from_url(redis_url))
+
+    async def close(self) -> None:
+        """Leave both."""
+        await self._bus.close()
+        await self._store.aclose()
+
     async def load(self, chance: Chance, straight: bool) -> State:
         """A new state: made through the API, or put `straight` into the store."""
         await self.clear()
@@ -175,11 +186,14 @@ class Server:
         await self._store.delete("sip_inbound_trunk", "sip_dispatch_rule")
 
     async def create(self, chance: Chance) -> State:
-        """A state made through the API. Objects that conflict are refused; that must be foreseen."""
+        """A state made through the API. Objects that conflict are refused; `sip.dispatch` and `sip.conflicts`
+        must both foresee that."""
         trunks: list[InboundTrunk] = []
         for trunk in chance.trunks():
             allowed = trunk.numbers or trunk.allowed_addresses or trunk.auth_username
-            foreseen = not allowed or trunk_conflict(trunk, trunks) is not None
+            conflict = trunk_conflict(trunk, trunks) is not None
+            assert conflict == any(keys(trunk) & keys(each) for each in trunks)
+            foreseen = not allowed or conflict
             request = sip.CreateSIPInboundTrunkRequest(trunk=inbound_proto(trunk))
             made = await self._made(self._livekit.sip.create_inbound_trunk(request), foreseen)
             trunks += [replace(trunk, id=made.sip_trunk_id)] if made else []
@@ -187,6 +201,7 @@ class Server:
         for rule in chance.rules(trunks):
             request = sip.CreateSIPDispatchRuleRequest(dispatch_rule=rule_proto(rule))
             foreseen = rule_conflict([*rules, rule]) is not None
+            assert foreseen == (bool(doubles(rule)) or any(keys(rule) & keys(each) for each in rules))
             made = await self._made(self._livekit.sip.create_dispatch_rule(request), foreseen)
             rules += [replace(rule, id=made.sip_dispatch_rule_id)] if made else []
         return State(tuple(trunks), (), tuple(rules))

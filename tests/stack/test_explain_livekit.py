@@ -6,7 +6,9 @@ EXPLAIN_CASES and EXPLAIN_SEED make it longer, and another.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
@@ -16,15 +18,16 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from livekit import api
-from redis.asyncio import Redis
+from typer.testing import CliRunner, Result
 
 from lab.processes import Supervisor
 from lab.stack import Options, background
+from sip.cli import build
 from sip.dispatch import Decision, decide
 from sip.explain import Call, Explanation, explain
 from sip.local import LocalStack
 from sip.model import InboundTrunk, Rule, State
-from sip.service.bus import Bus, BusError
+from sip.service.bus import BusError
 from tests.stack.dispatch_kit import Answer, Chance, Server
 from tests.stack.rig import Rig
 
@@ -55,10 +58,9 @@ async def server(stack: LocalStack) -> AsyncGenerator[Server]:
     """The same, to be asked."""
     url = stack.livekit_url.replace("ws", "http", 1)
     async with api.LiveKitAPI(url, stack.api_key, stack.api_secret) as livekit:
-        bus, store = await Bus.connect(stack.redis_url), Redis.from_url(stack.redis_url)
-        yield Server(livekit, bus, store)
-        await bus.close()
-        await store.aclose()
+        server = await Server.connect(livekit, stack.redis_url)
+        yield server
+        await server.close()
 
 
 @pytest.mark.timeout(120 + CASES // 20)
@@ -160,6 +162,45 @@ async def assert_mended(server: Server, state: State, call: Call, found: Explana
     assert answer.trunk, (state, call, found.mends)
 
 
+def test_the_command_leads_a_call_in(stack: LocalStack) -> None:
+    """`sip explain` of a live server proposes commands; once they were run, the call reaches a room."""
+
+    async def make() -> None:
+        url = stack.livekit_url.replace("ws", "http", 1)
+        async with api.LiveKitAPI(url, stack.api_key, stack.api_secret) as livekit:
+            server = await Server.connect(livekit, stack.redis_url)
+            await server.store(
+                State(
+                    (InboundTrunk("my carrier", "ST_1", ("+15550100",), ("203.0.113.0/24",)),),
+                    rules=(
+                        Rule("agent", "SDR_1", "direct", "desk", trunks=("ST_1",), numbers=("15550100",)),
+                    ),
+                )
+            )
+            await server.close()
+
+    def sip_command(*arguments: str) -> Result:
+        return CliRunner().invoke(build(), [*arguments, "--stack", stack.name])
+
+    asyncio.run(make())
+    question = ("explain", "--from", "+15550199", "--to", "+15550100", "--source", "198.51.100.7")
+    refused = sip_command(*question, "--json")
+    assert refused.exit_code == 1, refused.output
+    document = json.loads(refused.stdout)
+    assert (document["verdict"], document["trunk"]) == ("refused", None)
+    commands = [mend["command"] for mend in document["mends"]]
+    assert commands == [
+        "sip trunk inbound update 'my carrier' --add-allowed-address 198.51.100.7",
+        "sip rule update agent --add-number +15550100 --remove-number 15550100",
+    ]
+    for command in commands:
+        done = sip_command(*shlex.split(command)[1:])
+        assert done.exit_code == 0, (command, done.output)
+    taken = sip_command(*question)
+    assert taken.exit_code == 0, taken.output
+    assert taken.stdout.startswith("The call reaches room desk: trunk my carrier, rule agent")
+
+
 async def test_a_caller_without_user_ends_the_server(livekit_server: Path, tmp_path: Path) -> None:
     """Where a rule hides numbers: our word `crash` is true of this version."""
     state = State(
@@ -173,14 +214,12 @@ async def test_a_caller_without_user_ends_the_server(livekit_server: Path, tmp_p
         rig = Rig(supervisor, livekit_server, tmp_path)
         await rig.start_store()
         await rig.start_server()
-        bus, store = await Bus.connect(rig.redis_url), Redis.from_url(rig.redis_url)
         async with rig.api() as livekit:
-            server = Server(livekit, bus, store)
+            server = await Server.connect(livekit, rig.redis_url)
             await server.store(state)
             assert (await server.answer(replace(call, caller="7"))).outcome == "room"
             with pytest.raises(BusError):
                 await server.answer(call)
         async with asyncio.timeout(10):
             assert await rig.server.exited != 0
-        await bus.close()
-        await store.aclose()
+        await server.close()
