@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sip.cli.options import examples
+
 if TYPE_CHECKING:
     from lab.stack.health import Health
     from sip.local import LocalStack
@@ -28,7 +30,7 @@ AnyName = Annotated[str, typer.Option("--name", help="Name of the stack; the onl
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-@stack.command()
+@stack.command(epilog=examples("sip stack up", "sip stack up --detach --number +15550100"))
 def up(
     name: Name = "local",
     detach: Annotated[
@@ -94,7 +96,7 @@ def up(
     raise typer.Exit(foreground.up(options, detach=detach, on_event=Printer(sys.stderr), on_ready=ready))
 
 
-@stack.command()
+@stack.command(epilog=examples("sip stack down"))
 def down(name: AnyName = "", as_json: Json = False) -> None:
     """Stop a stack, and clean up after one whose supervisor is gone."""
     from lab.stack import foreground
@@ -107,7 +109,7 @@ def down(name: AnyName = "", as_json: Json = False) -> None:
             print(f"stopped {each}")
 
 
-@stack.command()
+@stack.command(epilog=examples("sip stack status", "sip stack status --json"))
 def status(name: AnyName = "", as_json: Json = False) -> None:
     """Ask every part of a running stack; exit 0 only when all answer."""
     import asyncio
@@ -129,7 +131,7 @@ def status(name: AnyName = "", as_json: Json = False) -> None:
     raise typer.Exit(0 if well else 1)
 
 
-@stack.command()
+@stack.command(epilog=examples('eval "$(sip stack env)"'))
 def env(name: AnyName = "") -> None:
     """Print the stack's settings for a shell: `eval "$(./run sip stack env)"`, then run your own agent."""
     import shlex
@@ -141,7 +143,7 @@ def env(name: AnyName = "") -> None:
         print(f"export {key}={shlex.quote(value)}")
 
 
-@stack.command()
+@stack.command(epilog=examples("sip stack logs", "sip stack logs sip --follow"))
 def logs(
     part: Annotated[str, typer.Argument(help="Name of a part, as in `status`; all of them by default.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
@@ -173,7 +175,13 @@ def demo(
         str, typer.Option("--stack", help="A running stack; by default one is started for the call.")
     ] = "",
 ) -> None:
-    """A real phone call on this machine: start a stack, call the agent, show what was said and how fast."""
+    """A real phone call on this machine: start a stack, call the agent, show what was said and how fast.
+
+    \b
+    Example:
+      sip demo
+      sip demo --out report --json figures.json
+    """
     from lab.demo import run
 
     raise typer.Exit(run(script=script, json_file=json_file, out=out, to=to, stack=stack_name))

@@ -10,7 +10,6 @@ from livekit import api
 from sip.connect import Target
 from sip.errors import ApiError
 
-
 CONNECT_TIMEOUT = 5.0
 """Seconds until a server that takes no connection is given up."""
 

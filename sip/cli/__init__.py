@@ -41,7 +41,7 @@ def build() -> typer.Typer:
     app.add_typer(trunk, name="trunk")
     app.add_typer(rule, name="rule")
     app.add_typer(preset, name="preset")
-    app.command("serve")(serve)
+    app.command("serve", epilog=examples("sip serve", "sip serve --host 0.0.0.0 --max-calls 20"))(serve)
     app.command(
         "call",
         epilog=examples(
