@@ -48,6 +48,7 @@ from sip.service.control import (
     Transferring,
     TransferTone,
 )
+from sip.service.loopback import ANY_PORTS, RTP_PORTS, confine
 from sip.service.media_call import MediaCall
 from sip.service.relay import NoPort, Relay, Relays
 from sip.service.room_audio import keep_warm
@@ -116,6 +117,7 @@ class MediaProcess:
         await self._runtime.start(configuration(port))
         if _is_free(port):
             raise ServiceError("the private SIP port cannot be opened", f"UDP {HOST}:{port}")
+        confine(ANY_PORTS)
         account = Account(
             "media", HOST, "", reg_interval=0, audio_codecs=CODECS, extra_params=("catchall=yes",)
         )
@@ -125,6 +127,7 @@ class MediaProcess:
 
     def _on_incoming(self, near: Call) -> None:
         self._handles += 1
+        confine(RTP_PORTS)
         match = _KEY.search(near.headers.get("To", ""))
         call = self._calls.get(match.group(1)) if match else None
         if call is None or not call.invite(near):
@@ -239,6 +242,7 @@ def configuration(port: int) -> Config:
         f"sip_listen {HOST}:{port}",
         "sip_transports udp",
         "audio_jitter_buffer_type off",
+        f"rtp_ports {RTP_PORTS[0]}-{RTP_PORTS[1]}",
     )
     return Config(
         net_interface=HOST,

@@ -28,6 +28,7 @@ from sip.service.control import (
     Strings,
 )
 from sip.service.limits import Limits
+from sip.service.loopback import RTP_PORTS, confine
 from sip.service.near_leg import NearLeg, place
 from sip.service.participant import JoinError, RoomEvents, RoomParticipant
 from sip.service.room_audio import Microphone
@@ -216,6 +217,7 @@ class MediaCall:
     async def _activate(self, near: NearLeg) -> None:
         assert self._microphone
         rate = await self._until(near.rate())
+        confine(RTP_PORTS)
         await self._open_bridge(near, rate)
         self._spawn(self._send_digits(near))
         if self.spec.dtmf:

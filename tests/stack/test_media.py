@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import sys
@@ -117,6 +118,22 @@ async def test_audio_passes_both_ways(edge: FakeEdge) -> None:
         quality = ended.quality
         assert quality["packets"] > 5 and quality["lost"] == 0 and quality["mos"] > 4
         await until(lambda: not somebody.room.remote_participants, "the participant leaves")
+
+
+@pytest.mark.skipif(not shutil.which("ss"), reason="needs ss(8)")
+async def test_nothing_is_open_to_the_network(edge: FakeEdge) -> None:
+    """While a call stands, no socket of baresip's is reached through another interface than loopback."""
+    async with phone() as agent, Somebody(edge, "open", tone_hz=600):
+        spec = edge.spec("open")
+        call = await answered(edge, agent, spec)
+        process = await asyncio.create_subprocess_exec("ss", "-uanpH", stdout=asyncio.subprocess.PIPE)
+        output, _ = await process.communicate()
+        lines = [line for line in output.decode().splitlines() if f"pid={edge.process.pid}," in line]
+        addresses = [line.split()[3] for line in lines]
+        assert sum("%lo:" in address for address in addresses) >= 2, "its RTP and RTCP"
+        assert not [each for each in addresses if each.startswith(("0.0.0.0:", "*:", "[::]:"))], addresses
+        await call.hangup()
+        await edge.wait(control.Ended, spec.key)
 
 
 async def test_wideband(edge: FakeEdge) -> None:

@@ -70,9 +70,10 @@ async def talk(rtp: socket.socket, to: tuple[str, int]) -> list[tuple[bytes, tup
 async def record(directory: Path) -> dict[str, dict[str, float]]:
     """The summary of the only call, once it is written."""
     async with asyncio.timeout(8):
-        while not (found := written_in(directory)):
+        while True:
+            if found := written_in(directory):
+                return found[0]
             await asyncio.sleep(0.02)
-    return found[0]
 
 
 def written_in(directory: Path) -> list[dict[str, dict[str, float]]]:
