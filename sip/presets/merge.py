@@ -9,6 +9,7 @@ import yaml
 
 from sip.errors import ConfigurationError
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Entries = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Section → name → fields."""
 
@@ -31,7 +32,7 @@ def merge(text: str, entries: Entries, items: Mapping[str, str], file: str = "tr
 
 def _load(text: str, file: str) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(text)
+        found = yaml.load(text, _LOADER)
     except yaml.YAMLError as error:
         raise ConfigurationError(
             f"{file} cannot be read", str(error).replace("\n", " "), "Mend it first"
@@ -70,7 +71,7 @@ def _missing(before: Mapping[str, Any], entries: Entries, file: str) -> list[str
 
 def _add(text: str, section: str, item: str, file: str) -> str:
     """One item at the end of its section, which is made where it is missing."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = yaml.compose(text, _LOADER)
     lines = text.splitlines()
     for key, value in root.value if isinstance(root, yaml.MappingNode) else []:
         if key.value != section:
