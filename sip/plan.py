@@ -139,7 +139,7 @@ def plan(
     return Plan(ordered(steps), found, allowed, {trunk.id: trunk.name for trunk in live.inbound})
 
 
-def strangers(wanted: State, live: State) -> tuple[Item, ...]:
+def strangers(wanted: State, live: State) -> tuple[InboundTrunk | OutboundTrunk | Rule, ...]:
     """Live objects that are not wanted and that no pruning would delete: others made them."""
     names = {(kind_of(item), item.name) for item in wanted}
     ids = {getattr(item, "id", "") for item in wanted}

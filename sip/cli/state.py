@@ -49,12 +49,11 @@ def plan(
     from sip.cli import output
 
     _check_names(allow)
-    desired, made, origin = _run(
-        as_json, _planned(file, prune, allow or (), (url, api_key, api_secret, stack))
-    )
-    _warn(desired)
+    target = (url, api_key, api_secret, stack)
+    desired, made, left, origin = _run(as_json, _planned(file, prune, allow or (), target))
+    _warn(desired, left if prune else ())
     if as_json:
-        output.as_json(_as_json(desired, made))
+        output.as_json(_as_json(desired, made) | {"left_alone": left})
     elif made is None:
         print(_nothing(desired))
     else:
@@ -85,8 +84,8 @@ def apply(
 
     _check_names(allow)
     target = (url, api_key, api_secret, stack)
-    desired, made, origin = _run(as_json, _planned(file, prune, allow or (), target))
-    _warn(desired)
+    desired, made, left, origin = _run(as_json, _planned(file, prune, allow or (), target))
+    _warn(desired, left if prune else ())
     if made is None:
         if as_json:
             output.as_json(_as_json(desired, None) | {"done": [], "not_done": []})
@@ -172,18 +171,25 @@ async def _fetch(target: Sequence[str]) -> tuple[State, str]:
 
 async def _planned(
     file: Path, prune: bool, allow: Sequence[str], target: Sequence[str]
-) -> tuple[Desired, Plan | None, str]:
-    """The file, its plan and the server's name. Raises `FileError` for all that is wrong with the file."""
+) -> tuple[Desired, Plan | None, list[str], str]:
+    """The file, its plan, what is live and neither wanted nor ours, and the server's name.
+
+    Raises `FileError` for all that is wrong with the file.
+    """
     from sip import connect, desired
     from sip.document import FileError
     from sip.errors import SipError
     from sip.live import Live
+    from sip.plan import strangers
 
     wanted = desired.read(file, invalid=True)
     try:
         found = connect.find(*target)
         async with Live(found) as live:
-            return wanted, await _plan(wanted, live, prune, allow), f"{found.url} ({found.origin})"
+            state = await live.fetch()
+            made = await _plan(wanted, state, live, prune, allow)
+            left = [f"{item.name} ({item.id})" for item in strangers(wanted.state, state)]
+            return wanted, made, left, f"{found.url} ({found.origin})"
     except FileError:
         raise
     except SipError:
@@ -192,12 +198,11 @@ async def _planned(
         raise
 
 
-async def _plan(wanted: Desired, live: Live, prune: bool, allow: Sequence[str]) -> Plan | None:
+async def _plan(wanted: Desired, state: State, live: Live, prune: bool, allow: Sequence[str]) -> Plan | None:
     from sip.checked import checked_plan
     from sip.errors import ApiError
     from sip.occupied import calls_by_trunk
 
-    state = await live.fetch()
     made = checked_plan(wanted, state, prune=prune, allow=allow)
     if made is None or not any(_loses(step) for step in made.steps):
         return made
@@ -232,7 +237,7 @@ async def _apply(
 
     async with Live(connect.find(*target)) as live:
         # Somebody may have thought about the question for long.
-        now = await _plan(desired, live, prune, allow)
+        now = await _plan(desired, await live.fetch(), live, prune, allow)
         if now != shown:
             reason = "the live system changed while you were asked"
             raise SipError("nothing was written", reason, "Look at the new plan")
@@ -297,7 +302,7 @@ def _nothing(desired: Desired) -> str:
     return f"nothing to do: {count} trunks and rules are as they should be"
 
 
-def _warn(desired: Desired) -> None:
+def _warn(desired: Desired, left: Sequence[str]) -> None:
     from sip.cli import output
 
     for fault in desired.warnings:
@@ -306,6 +311,9 @@ def _warn(desired: Desired) -> None:
         place = desired.place(kind, name, field)
         kept = "`sip serve` will need it" if kind == "registration" else "what the server has is kept"
         output.say(f"{place}: warning: {field}: {variable} is not set; {kept}")
+    if left:
+        some = ", ".join(left[:5]) + (f" … {len(left) - 5} more" if len(left) > 5 else "")
+        output.say(f"left alone, since `sip apply` did not make them: {some}")
     if desired.state.registrations:
         names = ", ".join(registration.name for registration in desired.state.registrations)
         output.say(f"registrations are no part of LiveKit's API, and apply does not write them: {names}")

@@ -173,7 +173,9 @@ async def _prune_only_ours(sip: Shell) -> None:
     sip.write('outbound:\n  far-end: {address: "127.0.0.1:5070", transport: udp, numbers: ["+15550123"]}\n')
     kept = await sip("apply", "--yes")
     assert kept.stdout.startswith("nothing to do")
-    assert (await sip("apply", "--yes", "--prune")).returncode == 0
+    pruned = await sip("apply", "--yes", "--prune")
+    assert pruned.returncode == 0, pruned.stderr
+    assert "left alone" in pruned.stderr and "twice" in pruned.stderr
     after = await sip.state()
     gone = {item.name for item in before} - {item.name for item in after}
     assert gone == {"desk", "reception"}
