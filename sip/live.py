@@ -143,7 +143,20 @@ class Live:
     async def find(self, kind: wire.ApiKind, name_or_id: str) -> Any: ...
     async def find(self, kind: wire.ApiKind, name_or_id: str) -> Any:
         """The trunk or rule with this id, or else with this name. Raises `NotFound` for none and several."""
-        return choose(await self.list(kind), kind, name_or_id)
+        items = await self.list(kind)
+        try:
+            return choose(items, kind, name_or_id)
+        except NotFound:
+            other: wire.ApiKind = "outbound" if kind == "inbound" else "inbound"
+            if kind == "rule" or not any(
+                name_or_id in (each.id, each.name) for each in await self.list(other)
+            ):
+                raise
+        raise NotFound(
+            f"no {NOUNS[kind]} has the name or id {name_or_id!r}",
+            f"it is an {NOUNS[other]}",
+            f"See `sip {COMMANDS[other]} show {name_or_id}`",
+        )
 
     async def create(self, item: _Item, like: Message | None = None) -> _Item:
         """Make it; the answer has its id. `like` may hold fields that the model does not know."""

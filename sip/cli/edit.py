@@ -227,6 +227,7 @@ async def _checked(spec: Spec, live: Live, item: Any, given: Mapping[str, Any], 
             output.warn(str(problem))
         elif not allowed:
             errors.append(problem)
+    errors += await _conflicts(live, item)
     if errors and all(problem.severity == "unsafe" for problem in errors) and output.can_ask():
         for problem in errors:
             output.warn(str(problem))
@@ -235,11 +236,34 @@ async def _checked(spec: Spec, live: Live, item: Any, given: Mapping[str, Any], 
     if errors:
         flag = "--" + spec.allowing.replace("_", "-")
         lines = [
-            f"\n  {problem}" + (f" ({flag} if that is meant)" if problem.severity == "unsafe" else "")
+            f"{problem}" + (f" ({flag} if that is meant)" if problem.severity == "unsafe" else "")
             for problem in errors
         ]
-        raise ConfigurationError(f"{label(item)} was not sent to the server", "".join(lines))
+        what = f"{label(item)} was not sent to the server"
+        raise ConfigurationError(what, lines[0] if len(lines) == 1 else "\n  ".join(["", *lines]).lstrip(" "))
     return item
+
+
+async def _conflicts(live: Live, item: Any) -> list[Problem]:
+    """Trunks or rules that have already what this one takes: the server refuses it, and does not name them."""
+    from sip.conflicts import keys
+    from sip.live import label
+
+    if not keys(item):
+        return []
+    rule = isinstance(item, Rule)
+    others: list[Any] = await live.list("rule" if rule else "inbound")
+    return [
+        Problem(
+            "numbers",
+            f"{label(other)} ({other.id}) takes these calls already",
+            "Give each its own trunks, numbers, callers or PIN"
+            if rule
+            else "Give each its own numbers or callers",
+        )
+        for other in others
+        if other.id != item.id and keys(other) & keys(item)
+    ]
 
 
 async def _with_trunks(live: Live, rule: Rule, given: Mapping[str, Any], choose: Callable[..., Any]) -> Rule:

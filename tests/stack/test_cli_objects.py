@@ -316,7 +316,20 @@ def test_what_cannot_work_is_not_sent() -> None:
     assert sip("trunk", "outbound", "list", "--json").json == []
 
 
-def test_deletion_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflict_names_the_other() -> None:
+    """The server refuses two trunks or rules for the same calls without saying which the other one is."""
+    first = carrier()
+    double = sip("trunk", "inbound", "create", "--name", "double", "--number", "15550100", *CLOSED)
+    assert double.code == 2 and first in double.err and "carrier" in double.err
+    assert sip("rule", "create", "--name", "r", "--agent", "a").code == 0
+    double = sip("rule", "create", "--name", "double", "--agent", "b")
+    assert double.code == 2 and "dispatch rule r (SDR_" in double.err
+    assert sip("rule", "update", "r", "--agent", "c").code == 0, "a rule is no conflict of itself"
+    wrong = sip("trunk", "outbound", "show", "carrier")
+    assert wrong.code == 1 and "sip trunk inbound show carrier" in wrong.err
+
+
+def test_deletion_is_asked_about() -> None:
     """Without a terminal --yes is demanded; rules that lose their trunk are named."""
     carrier()
     sip("rule", "create", "--name", "reception", "--trunk", "carrier", "--agent", "a")

@@ -76,6 +76,7 @@ BAD: list[tuple[Item, dict[str, object], str, str]] = [
     (RULE, {"kind": "direct", "randomize": True}, "randomize", "Leave it out"),
     (RULE, {"pin": "secret"}, "pin", "digits"),
     (RULE, {"numbers": ("+1 555 0100",)}, "numbers", r"Write \+15550100"),
+    (RULE, {"numbers": ("+1", "+1")}, "numbers", "Remove one"),
     (RULE, {"inbound_numbers": ("*",)}, "inbound_numbers", "empty"),
     (RULE, {"agents": (AgentDispatch(""),)}, "agents", "agent_name"),
     (RULE, {"attributes": {"": "x"}}, "attributes", "NAME=VALUE"),
