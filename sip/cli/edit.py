@@ -245,7 +245,7 @@ async def _checked(spec: Spec, live: Live, item: Any, given: Mapping[str, Any], 
 
 
 async def _conflicts(live: Live, item: Any) -> list[Problem]:
-    """Trunks or rules that have already what this one takes: the server refuses it, and does not name them."""
+    """Trunks or rules that have already what this one takes: the server refuses it without naming them."""
     from sip.conflicts import keys
     from sip.live import label
 
