@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from collections.abc import AsyncGenerator
@@ -96,6 +97,18 @@ class Rig:
     def talker(self, room: str) -> Talker:
         """Somebody who talks in a room."""
         return Talker(self.url, self.key, self.secret, room)
+
+    async def record(self) -> dict[str, Any]:
+        """The summary of the only call, once it is written."""
+        async with asyncio.timeout(8):
+            while True:
+                if found := self._records():
+                    return found[0]
+                await asyncio.sleep(0.02)
+
+    def _records(self) -> list[dict[str, Any]]:
+        directory = self.directory / "records"
+        return [json.loads(path.read_text()) for path in directory.glob("*.signal.json")]
 
     def log(self, name: str) -> str:
         """What a part has logged."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import struct
 from pathlib import Path
@@ -44,7 +43,7 @@ async def test_audio_is_carried_on_the_address_that_was_asked_for(
             heard = await talk(rtp, (HOST, answer.port))
         phone.send(phone.build("BYE"))
         await phone.response(200, "BYE")
-        written = await record(tmp_path / "records")
+        written = await stack.record()
     assert {source for _, source in heard} == {(HOST, answer.port)}
     voiced = [data for data, _ in heard if len(set(data[12:])) > 4]
     assert len(voiced) > SECONDS / 0.02 / 2, "the talker's tone reaches the far end"
@@ -65,17 +64,3 @@ async def talk(rtp: socket.socket, to: tuple[str, int]) -> list[tuple[bytes, tup
             except BlockingIOError:
                 break
     return heard
-
-
-async def record(directory: Path) -> dict[str, dict[str, float]]:
-    """The summary of the only call, once it is written."""
-    async with asyncio.timeout(8):
-        while True:
-            if found := written_in(directory):
-                return found[0]
-            await asyncio.sleep(0.02)
-
-
-def written_in(directory: Path) -> list[dict[str, dict[str, float]]]:
-    """Summaries that are there."""
-    return [json.loads(path.read_text()) for path in directory.glob("*.signal.json")]
