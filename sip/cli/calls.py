@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sip.cli import output
+from sip.cli.names import names_of
 from sip.cli.options import ApiKey, ApiSecret, Json, Stack, Url, Yes
 from sip.errors import ConfigurationError
 
@@ -29,7 +30,12 @@ Header = Annotated[
 def call(
     to: Annotated[str, typer.Argument(help="Number or extension to call, as the trunk wants it: +15550123.")],
     trunk: Annotated[
-        str, typer.Option("--trunk", help="Outbound trunk, name or id; the only one by default.")
+        str,
+        typer.Option(
+            "--trunk",
+            help="Outbound trunk, name or id; the only one by default.",
+            autocompletion=names_of("outbound"),
+        ),
     ] = "",
     agent: Annotated[
         str, typer.Option("--agent", help="Name of the agent that talks; the local stack's by default.")

@@ -141,10 +141,9 @@ def _preset_codecs(name: str, state: State) -> Iterator[Finding]:
     from sip import presets
 
     value = presets.load(name).facts["codecs"].value
-    theirs = {
-        str(codec).partition("/")[0].upper() for codec in (value if isinstance(value, tuple) else (value,))
-    }
-    theirs = {codec.replace(".", "").replace("G711U", "PCMU").replace("G711A", "PCMA") for codec in theirs}
+    if not isinstance(value, tuple):
+        return  # nobody knows
+    theirs = {codec.partition("/")[0].upper() for codec in value}
     for trunk in (*state.inbound, *state.outbound):
         ours = {codec.partition("/")[0].upper() for codec in trunk.media.codecs}
         if not trunk.media.only_listed_codecs:

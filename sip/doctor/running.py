@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sip.doctor import agents, files, network, providers, routing, server, service, test_call
+from sip.doctor import agents, files, gaps, network, providers, routing, server, service, test_call
 from sip.doctor.context import CannotRun, Context
 from sip.finding import Finding, Severity, ordered, worst
 
@@ -38,6 +38,7 @@ CHECKS: tuple[Check, ...] = (
     Check("openings", routing.openings, "no trunk or rule lets strangers in"),
     Check("fields", routing.fields, "fields of trunks and rules are sound"),
     Check("codecs", routing.codecs, "codecs of trunks can be spoken"),
+    Check("service-gaps", gaps.unsupported, "the SIP service does all that trunks and rules ask for"),
     Check("agents", agents.workers, "every rule's agent has a worker that takes calls", 30.0),
     Check("secrets", files.secrets, "no secret lies open in .env or trunks.yaml"),
     Check("providers", providers.keys, "speech and language providers answer and take their keys"),

@@ -6,6 +6,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from sip import quality
 from sip.trace.messages import NOT_SPEECH, Sdp
@@ -192,6 +193,22 @@ class Stream:
         self._last = (t, timestamp)
 
 
+def _clock_of(packets: list[tuple[float, int, int, int]]) -> int:
+    """The clock of a codec that no SDP names, by what a packet advances it: 20 ms are 160, 320, 960 ticks.
+
+    A clock is needed for the jitter; a wrong one would make nonsense of it.
+    """
+    steps = [
+        (after[2] - before[2]) % 2**32
+        for before, after in pairwise(packets)
+        if (after[1] - before[1]) % 0x10000 == 1 and after[2] != before[2]
+    ]
+    step = min(steps, default=160)
+    if step and step % 480 == 0:
+        return 48_000
+    return 16_000 if step and step % 320 == 0 else 8_000
+
+
 class Collector:
     """Takes datagrams, finds the streams among them."""
 
@@ -244,6 +261,8 @@ class Collector:
                 return
             stream = self._streams[key] = Stream(source, target, key[2], waiting[0][3])
             self._name(stream, waiting[0][3])
+            if stream.codec.startswith("payload type"):
+                stream.clock = _clock_of(waiting)
             for t, sequence, timestamp, payload in waiting:
                 stream.add(t, sequence, timestamp, payload, speech=self._speech(stream, payload))
         elif len(self._candidates) > CANDIDATES:

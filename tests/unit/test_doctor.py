@@ -26,6 +26,7 @@ from sip.doctor import (
     Check,
     Context,
     files,
+    gaps,
     network,
     options,
     providers,
@@ -132,6 +133,28 @@ def test_malformed_address() -> None:
 def test_codecs(media: Media, bad: bool) -> None:
     """Only a list that holds nothing which is spoken here keeps calls from working."""
     assert bool(list(routing.find_codecs(replace(TRUNK, media=media)))) is bad
+
+
+def test_gaps() -> None:
+    """What the embedded service does not do, and what only the cloud does, are told."""
+    state = State(
+        (replace(TRUNK, krisp_enabled=True, media=Media(encryption="require")),),
+        (OutboundTrunk("out", "ST_3", "sip.example", transport="tls", destination_country="us"),),
+        (replace(RULE, pin="1234"),),
+    )
+    assert [each.name for each in gaps.find_gaps(state)] == [
+        "pin-unsupported", "encryption-unsupported", "encryption-unsupported",
+    ]  # fmt: skip
+    assert [each.severity for each in gaps.find_cloud_only(state)] == ["info", "info"]
+    assert not [*gaps.find_gaps(GOOD), *gaps.find_cloud_only(GOOD)]
+    assert "1234" not in repr(list(gaps.find_gaps(state)))
+
+
+async def test_preset_codecs() -> None:
+    """A trunk that shares no codec with a preset's far end is told; one that does is well."""
+    only = State((), (OutboundTrunk("o", "ST_3", "h", media=Media(("G722",), only_listed_codecs=True)),), ())
+    assert names(await routing.codecs(context(only, presets=("twilio",)))) == {"no-common-codec"}
+    assert not await routing.codecs(context(only, presets=("telnyx", "kamailio")))
 
 
 # Server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import struct
 from pathlib import Path
 
 import dpkt
@@ -100,6 +101,17 @@ def test_jitter_is_that_of_rfc_3550(tmp_path: Path) -> None:
         last = late
     assert stream.jitter == pytest.approx(jitter, abs=2e-5)
     assert (stream.lost, stream.reordered) == (0, 0)
+
+
+def test_clock_of_an_unknown_codec(tmp_path: Path) -> None:
+    """Opus that no SDP names is measured by its own clock, so that no jitter is made up."""
+    recorder = Recorder()
+    for number in range(100):
+        head = struct.pack(">BBHII", 0x80, 111, number, 960 * number, 7)
+        recorder.udp(0.02 * number, ("192.0.2.1", 9000), ("192.0.2.2", 9002), head + bytes(60))
+    (stream,) = trace(recorder, tmp_path).strangers
+    assert (stream.clock, stream.received) == (48_000, 100)
+    assert stream.jitter_max < 0.001
 
 
 def test_late_packets_are_no_loss() -> None:
