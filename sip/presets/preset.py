@@ -24,6 +24,7 @@ Form = Literal[
     "e164",
     "networks",
     "env",
+    "project",
     "path",
 ]
 Value = str | int | float | tuple[str, ...] | None

@@ -38,6 +38,7 @@ LAST = (
         "project",
         "SIP host of the LiveKit Cloud project: the part before .sip.livekit.cloud",
         "my-project-1a2b3c4d",
+        "project",
         when="target == 'cloud'",
     ),
     Question(
@@ -187,6 +188,7 @@ def _one(question: Question, text: str) -> str:
         "address": _address,
         "port": _port,
         "networks": _network,
+        "project": _project,
     }
     try:
         if question.form == "choice":
@@ -214,6 +216,14 @@ def _address(text: str) -> str:
     if not _HOST.fullmatch(host) or (colon and not _is_port(port)):
         raise ValueError("host or host:port, without sip: and parameters")
     return text
+
+
+def _project(text: str) -> str:
+    """The first label of the project's SIP host, also of the whole SIP URI and of an id `p_…`."""
+    label = text.removeprefix("sip:").partition(".sip.livekit.cloud")[0].removeprefix("p_")
+    if not re.fullmatch(_LABEL, label):
+        raise ValueError("the part before .sip.livekit.cloud of the SIP URI in the project's settings")
+    return label
 
 
 def _port(text: str) -> str:

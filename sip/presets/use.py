@@ -163,13 +163,10 @@ def _notes(preset: Preset, mode: Mode, target: Target, values: Mapping[str, obje
         notes.append(f"unverified: the addresses that {preset.title} calls from")
     if mode == "extension":
         notes.append(
-            "LiveKit's API knows no registrations, and livekit-sip and LiveKit Cloud register nowhere:"
-            " the registrations of trunks.yaml are for `sip serve` alone"
+            "nobody registers yet: LiveKit's API knows no registrations, livekit-sip and LiveKit Cloud do not"
+            " register, and `sip serve`, for which the registrations of trunks.yaml are meant, does not do it"
+            " so far; until then let a PBX in between register, and use its trunk"
         )
-        if target == "cloud":
-            notes.append(
-                "with LiveKit Cloud the mode 'extension' cannot work: use --mode trunk, or `sip serve`"
-            )
     if target == "local" and preset.kind == "carrier":
         notes.append("the local stack answers on this machine only: no carrier reaches it")
     if target == "self-hosted" and not values["livekit_networks"]:

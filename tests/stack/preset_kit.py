@@ -21,6 +21,8 @@ from sip.presets.use import Use, use
 from tests.stack.rig import Talker
 from tests.stack.test_sipp import _HEAD
 
+PASSWORD = "trunk-secret"
+"""What the environment variables of presets hold."""
 TONE = 400.0
 """Hertz; what `Talker` says."""
 
@@ -40,7 +42,7 @@ def write_files(wanted: Use, directory: Path) -> None:
 @asynccontextmanager
 async def applied(wanted: Use, stack: LocalStack) -> AsyncGenerator[None]:
     """The entry, read as `trunks.yaml` and made in LiveKit; it is gone afterwards."""
-    state = parse(wanted.document(), "trunks.yaml", {name: "secret" for name in wanted.secrets}).state
+    state = parse(wanted.document(), "trunks.yaml", dict.fromkeys(wanted.secrets, PASSWORD)).state
     target = Target(stack.livekit_url, stack.api_key, stack.api_secret, "test")
     async with Live(target) as live:
         made = [await live.create(item) for item in (*state.inbound, *state.outbound, *state.rules)]

@@ -63,8 +63,10 @@ def _check(config: Path) -> None:
 
 
 @asynccontextmanager
-async def kamailio(stack: LocalStack, directory: Path, transport: str) -> AsyncGenerator[tuple[Use, int]]:
-    """Kamailio with the preset's files, up; and the port of the PBX behind it."""
+async def kamailio(
+    stack: LocalStack, directory: Path, transport: str, destination: str = ""
+) -> AsyncGenerator[tuple[Use, int]]:
+    """Kamailio with the preset's files (and one more destination), up; and the port of the PBX behind it."""
     port, pbx_port = free_port(), free_port()
     given = {
         "kamailio_host": HOST,
@@ -76,6 +78,8 @@ async def kamailio(stack: LocalStack, directory: Path, transport: str) -> AsyncG
     }
     wanted = filled("kamailio", {key: [value] for key, value in given.items()}, stack)
     write_files(wanted, directory)
+    with (directory / "dispatcher.list").open("a") as file:
+        file.write(destination)
     _check(directory / "kamailio.cfg")
     argv = [str(KAMAILIO), "-f", str(directory / "kamailio.cfg"), "-DD", "-E", "-Y", str(directory)]
     async with Supervisor() as supervisor, applied(wanted, stack):
@@ -131,6 +135,26 @@ async def test_calls_in_and_out(stack: LocalStack, tmp_path: Path, transport: st
             await close(stack, f"out-{transport}")
         code, output = await called
         assert code == 0, output
+
+
+async def test_the_next_destination_is_tried(stack: LocalStack, tmp_path: Path) -> None:
+    """A SIP service that is silent costs a call 5 seconds, and the next one of the list takes it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((HOST, 0))
+        line = f"1 sip:{HOST}:{silent.getsockname()[1]} 0 9\n"
+        async with kamailio(stack, tmp_path, "udp", line) as (wanted, pbx_port):
+            acknowledged = in_dialog("ACK", 1).replace("[next_url]", "sip:[service]@[remote_ip]")
+            steps = (
+                f'<send retrans="500"><![CDATA[{_INVITE}]]></send><recv response="100" optional="true"/>'
+                f'<recv response="404"/>{acknowledged}'
+            )
+            address = f"{HOST}:{wanted.values['kamailio_port']}"
+            began = asyncio.get_running_loop().time()
+            code, output = await peer(tmp_path, steps, "udp", PBX, pbx_port, "-s", "unknown", address)
+            took = asyncio.get_running_loop().time() - began
+        assert code == 0, output
+        assert silent.recv(4000).startswith((b"INVITE sip:unknown@", b"OPTIONS "))
+    assert 4.5 < took < 10
 
 
 async def test_strangers_are_refused(stack: LocalStack, tmp_path: Path) -> None:

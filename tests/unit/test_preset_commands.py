@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from sip.cli import build
 from sip.errors import ConfigurationError
+from sip.local import LocalStack, NameLock
 from sip.presets import FACTS, load, names
 
 TWILIO = ("preset", "use", "twilio", "--target", "cloud", "--set", "trunk=my-trunk", "--set", "project=p1")
@@ -134,6 +135,23 @@ def test_where_the_livekit_side_is_follows_the_environment(monkeypatch: pytest.M
         assert f"--target {target} " in refused("preset", "use", "twilio").mend
     monkeypatch.delenv("LIVEKIT_URL")
     assert "--target cloud " in refused("preset", "use", "twilio").mend
+
+
+def test_a_stack_that_runs_here_is_meant_where_nothing_is_said(nowhere: Path) -> None:
+    """The other side dials the running stack's address; a carrier, it is said, cannot reach it."""
+    name = NameLock("here")
+    name.acquire()
+    stack = LocalStack("here", os.getpid(), str(nowhere), "ws://127.0.0.1:1", "key", "secret", "redis://x",
+                       "127.0.0.1:40506", "", "phone-agent", ())  # fmt: skip
+    stack.save()
+    try:
+        result = run(*TWILIO[:3], "--set", "trunk=t", *NUMBER)
+        assert result.exit_code == 0, result.exception
+        assert "sip:127.0.0.1:40506;transport=tcp" in result.stdout
+        assert "no carrier reaches it" in result.stderr
+    finally:
+        stack.remove()
+        name.release()
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,7 @@ def test_missing_values_are_named_all_at_once(name: str, target: Target) -> None
         ("twilio", "project", "p1", "has no meaning here"),
         ("twilio", "livekit_host", "sip:example.com", "without sip: and port"),
         ("bandwidth", "realm", "my realm", "a host name"),
+        ("twilio", "livekit_networks", "sip.example.com", "not a name"),
         ("asterisk", "pbx_port", "70000", "a port from 1 to 65535"),
         ("asterisk", "pbx_host", "pbx.example.com:5060", "without sip: and port"),
         ("asterisk", "numbers", "7;00", "numbers or extensions, without"),
@@ -190,10 +191,10 @@ def test_values_that_cannot_work_are_refused(name: str, key: str, value: str, re
 
 
 def test_the_mode_extension_tells_who_can_register() -> None:
-    """LiveKit registers nowhere: the user hears it, and with LiveKit Cloud that it cannot work."""
+    """Nobody registers yet, and the user hears it."""
     given = {"pbx_host": ["203.0.113.30"], "extension": ["700"], "project": ["p"]}
     notes = " ".join(use(load("asterisk"), given, mode="extension", target="cloud").notes)
-    assert "sip serve" in notes and "cannot work" in notes
+    assert "nobody registers yet" in notes and "sip serve" in notes
     with pytest.raises(ConfigurationError, match="cannot be used in the mode"):
         use(load("twilio"), {}, mode="extension")
 
@@ -204,6 +205,15 @@ def test_what_was_not_run_is_said_to_be() -> None:
     assert any(note.startswith("not run") for note in twilio.notes)
     asterisk = used("asterisk", pbx_host="203.0.113.30", numbers="700")
     assert not any("not run" in note for note in asterisk.notes)
+
+
+@pytest.mark.parametrize("text", ["p1", "p_p1", "p1.sip.livekit.cloud", "sip:p1.sip.livekit.cloud"])
+def test_a_cloud_project_in_any_shape(text: str) -> None:
+    """The id, with its `p_`, the SIP host and the SIP URI all mean the same project; its address does not."""
+    given = {"project": text, "trunk": "t", "numbers": "+15105550100"}
+    assert used("twilio", "cloud", **given).values["livekit_host"] == "p1.sip.livekit.cloud"
+    with pytest.raises(ConfigurationError, match=r"before \.sip\.livekit\.cloud"):
+        used("twilio", "cloud", **given | {"project": f"wss://{text}.livekit.cloud"})
 
 
 def test_the_other_side_dials_the_target() -> None:
