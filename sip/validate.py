@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from sip import check, conflicts
+from sip import check
 from sip.model import InboundTrunk, Item, OutboundTrunk, Registration, Rule
 from sip.problem import Problem, Severity
 
@@ -168,11 +168,8 @@ def _rule(rule: Rule) -> Iterator[Problem]:
                 )
             else:
                 yield from check.number(name, number, exact=True)
-    for name, value in conflicts.doubles(rule):
-        reason = (
-            f"{value!r} stands there twice, which the server takes for a conflict of the rule with itself"
-        )
-        yield Problem(name, reason, "Remove one")
+        yield from check.twice(name, numbers)
+    yield from check.twice("trunks", rule.trunks)
     yield from check.twice("agents", tuple(agent.name for agent in rule.agents))
     if any(not agent.name.strip() for agent in rule.agents):
         yield Problem("agents", "an agent has no name", "Give the agent_name that your worker registers")

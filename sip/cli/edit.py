@@ -245,15 +245,22 @@ async def _checked(spec: Spec, live: Live, item: Any, given: Mapping[str, Any], 
 
 
 async def _conflicts(live: Live, item: Any) -> list[Problem]:
-    """Trunks or rules that have already what this one takes: the server refuses it without naming them."""
-    from sip.conflicts import keys
+    """Trunks or rules that have already what this one takes: the server refuses it without naming them.
+
+    To the server, a rule that lists something twice is in conflict with itself.
+    """
+    from sip.conflicts import doubles, keys
     from sip.live import label
 
     if not keys(item):
         return []
     rule = isinstance(item, Rule)
     others: list[Any] = await live.list("rule" if rule else "inbound")
-    return [
+    twice = [
+        Problem(field, f"{value} stands there twice", "Remove one")
+        for field, value in (doubles(item) if isinstance(item, Rule) else ())
+    ]
+    return twice + [
         Problem(
             "numbers",
             f"{label(other)} ({other.id}) takes these calls already",
