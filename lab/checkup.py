@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.caller import parse_script, place_call
-from sip.doctor.test_call import Placed
+from sip.doctor.trial_call import Placed
 
 SCRIPT = """
 about: The doctor calls, hears the agent begin, and hangs up.

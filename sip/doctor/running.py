@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sip.doctor import agents, files, gaps, network, providers, routing, server, service, test_call
+from sip.doctor import agents, files, gaps, network, providers, routing, server, service, trial_call
 from sip.doctor.context import CannotRun, Context
 from sip.finding import Finding, Severity, ordered, worst
 
@@ -42,7 +42,7 @@ CHECKS: tuple[Check, ...] = (
     Check("agents", agents.workers, "every rule's agent has a worker that takes calls", 30.0),
     Check("secrets", files.secrets, "no secret lies open in .env or trunks.yaml"),
     Check("providers", providers.keys, "speech and language providers answer and take their keys"),
-    Check("test-call", test_call.place, "a test call was answered, and the agent spoke", 90.0),
+    Check("test-call", trial_call.place, "a test call was answered, and the agent spoke", 90.0),
 )
 
 

@@ -107,12 +107,14 @@ async def test_silent_service(stack: LocalStack, tmp_path: Path) -> None:
 
 
 async def test_parts_die(livekit_server: Path, tmp_path: Path) -> None:
-    """Service, store and server that die one after the other are each told."""
+    """A worker that is not there, and service, store and server that die one by one, are each told."""
     async with rig(livekit_server, tmp_path) as made:
         stack = _as_stack(made)
         empty = tmp_path / "empty"
         empty.mkdir()
         assert "redis-unreachable" not in bad(await report(stack, empty, probe=False))
+        await made.number("desk", "desk", agent="phone-agent")
+        assert "agent-without-worker" in bad(await report(stack, empty))
         await made.service.stop()
         assert {"sip-service-silent"} <= set(bad(await report(stack, empty, probe=False)))
         await made.store.stop()

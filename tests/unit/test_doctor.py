@@ -34,14 +34,14 @@ from sip.doctor import (
     run,
     server,
     service,
-    test_call,
+    trial_call,
 )
 from sip.doctor.context import CannotRun
 from sip.errors import ApiError, ConfigurationError
 from sip.finding import Finding, ordered, worst
 from sip.live import Live
 from sip.local import LocalStack
-from sip.model import AgentDispatch, InboundTrunk, Media, Rule, State
+from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Rule, State
 
 TRUNK = InboundTrunk("carrier", "ST_1", ("+15550100",), ("192.0.2.0/24",))
 RULE = Rule("calls", "SDR_1", room="call-", trunks=("ST_1",), agents=(AgentDispatch("phone-agent"),))
@@ -477,16 +477,16 @@ async def test_local_speech() -> None:
 @pytest.mark.parametrize(
     ("placed", "name"),
     [
-        (test_call.Placed(200, "OK", 0.3, 0.5), None),
-        (test_call.Placed(200, "OK", 0.3, None), "test-call-mute"),
-        (test_call.Placed(404, "Not Found", None, None), "test-call-refused"),
-        (test_call.Placed(408, "", None, None), "test-call-rang"),
-        (test_call.Placed(0, "", None, None), "test-call-silent"),
+        (trial_call.Placed(200, "OK", 0.3, 0.5), None),
+        (trial_call.Placed(200, "OK", 0.3, None), "test-call-mute"),
+        (trial_call.Placed(404, "Not Found", None, None), "test-call-refused"),
+        (trial_call.Placed(408, "", None, None), "test-call-rang"),
+        (trial_call.Placed(0, "", None, None), "test-call-silent"),
     ],
 )
-def test_judge(placed: test_call.Placed, name: str | None) -> None:
+def test_judge(placed: trial_call.Placed, name: str | None) -> None:
     """A call that was refused, rang, or stayed mute is told as what it was."""
-    assert names(test_call.judge(placed, "host")) == ({name} if name else set())
+    assert names(trial_call.judge(placed, "host")) == ({name} if name else set())
 
 
 async def test_run() -> None:
