@@ -21,6 +21,7 @@ from lab.stack import Options, background
 from lab.stack.ports import HOST, free_port
 from sip.local import LocalStack
 from tests.stack.preset_kit import (
+    PASSWORD,
     Ear,
     applied,
     close,
@@ -140,7 +141,7 @@ class Pbx:
 
 
 @asynccontextmanager
-async def asterisk(stack: LocalStack, directory: Path, transport: str) -> AsyncGenerator[Pbx]:
+async def asterisk(stack: LocalStack, directory: Path, transport: str, auth: str) -> AsyncGenerator[Pbx]:
     """Asterisk with the preset's files, up."""
     phone_port = free_port(socket.SOCK_DGRAM)
     given = {
@@ -149,9 +150,12 @@ async def asterisk(stack: LocalStack, directory: Path, transport: str) -> AsyncG
         "pbx_port": str(free_port()),
         "numbers": "700",
         "transport": transport,
+        "auth": auth,
     }
     wanted = filled("asterisk", {key: [value] for key, value in given.items()}, stack)
     write_files(wanted, directory)
+    secret = directory / "pjsip.conf"
+    secret.write_text(secret.read_text().replace("${ASTERISK_PASSWORD}", PASSWORD))  # as envsubst does
     configure(directory, phone_port)
     pbx = Pbx(directory, phone_port)
     argv = [str(ASTERISK), "-f", "-C", str(directory / "asterisk.conf")]
@@ -164,14 +168,18 @@ async def asterisk(stack: LocalStack, directory: Path, transport: str) -> AsyncG
         yield pbx
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_calls_and_transfer(stack: LocalStack, tmp_path: Path, transport: str) -> None:
+@pytest.mark.parametrize(("transport", "auth"), [("udp", "ip"), ("tcp", "digest")])
+async def test_calls_and_transfer(stack: LocalStack, tmp_path: Path, transport: str, auth: str) -> None:
     """An extension calls the agent and is transferred; the agent calls an extension: all of it is heard."""
     answers = (
         f'<recv request="INVITE"/>{reply("180 Ringing")}{reply("200 OK", _SDP)}<recv request="ACK"/>'
         f'<recv request="BYE"/>{reply("200 OK", tag="")}'
     )
-    async with asterisk(stack, tmp_path, transport) as pbx:
+    async with asterisk(stack, tmp_path, transport, auth) as pbx:
+        await pbx.tell("pjsip qualify asterisk")
+        async with asyncio.timeout(10):
+            while "Avail" not in await pbx.tell("pjsip show aor asterisk"):  # noqa: ASYNC110 - LiveKit's 200
+                await asyncio.sleep(0.2)
         before = await rooms(stack)
         await pbx.tell("channel originate Local/700@from-internal application Echo")
         room = await new_room(stack, before)
