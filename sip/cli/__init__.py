@@ -7,12 +7,29 @@ from __future__ import annotations
 
 import warnings
 from importlib.metadata import entry_points
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from sip.cli import output
 from sip.cli.options import examples
 from sip.errors import ConfigurationError, SipError
+
+ORDER = (
+    "demo", "stack", "doctor", "trunk", "rule", "preset", "plan", "apply", "import", "explain",
+    "call", "calls", "transfer", "hangup", "code", "capacity", "trace", "serve",
+)  # fmt: skip
+"""Commands in the order of the help: what a newcomer needs first. Others follow, by name."""
+
+
+class Ordered(TyperGroup):
+    """A group whose help lists its commands in `ORDER`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the commands."""
+        known = {name: place for place, name in enumerate(ORDER)}
+        return sorted(self.commands, key=lambda name: (known.get(name, len(known)), name))
 
 
 def build() -> typer.Typer:
@@ -27,11 +44,15 @@ def build() -> typer.Typer:
     from sip.cli.rule import rule
     from sip.cli.serve import serve
     from sip.cli.trace import trace
-    from sip.cli.trunk import trunk
+    from sip.cli.trunk import inbound, outbound, trunk
 
     app = typer.Typer(
         name="sip",
+        cls=Ordered,
         help="Trunks, dispatch rules and calls of a LiveKit phone system.",
+        epilog=examples(
+            "sip demo", "sip stack up --detach", "sip trunk inbound list", "sip rule create --help"
+        ),
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
@@ -40,6 +61,8 @@ def build() -> typer.Typer:
     )
     app.add_typer(trunk, name="trunk")
     app.add_typer(rule, name="rule")
+    for name, same in (("inbound", inbound), ("outbound", outbound), ("dispatch", rule)):
+        app.add_typer(same, name=name, hidden=True)  # as `lk sip` calls them
     app.add_typer(preset, name="preset")
     app.command("serve", epilog=examples("sip serve", "sip serve --host 0.0.0.0 --max-calls 20"))(serve)
     app.command(

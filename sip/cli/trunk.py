@@ -215,57 +215,53 @@ _CHANGES = (
     " like set single ones. A change to live calls: none, they keep what they began with."
 )
 
+inbound = app(
+    INBOUND,
+    "inbound trunk",
+    "trunk inbound",
+    "Inbound trunks: which calls are let in, by number called, source address, caller and password.",
+    {
+        "list": ("list", "list --json"),
+        "show": ("show carrier", "show carrier --json --show-secrets"),
+        "create": (
+            "create --name carrier --number +15550100 --allowed-address 203.0.113.0/24",
+            "create --name pbx --auth-username pbx --auth-password-env PBX_PASSWORD",
+            "create inbound-trunk.json --name carrier",
+        ),
+        "update": (
+            "update carrier --add-number +15550101 --remove-number +15550100",
+            "update carrier --header X-Account=42 --clear allowed_numbers",
+            'update carrier \'{"ringing_timeout": "30s"}\'',
+        ),
+        "delete": ("delete carrier", "delete ST_abc --yes"),
+    },
+    {"update": _CHANGES},
+)
+outbound = app(
+    OUTBOUND,
+    "outbound trunk",
+    "trunk outbound",
+    "Outbound trunks: the carrier or PBX that takes calls to the outside, and with which numbers.",
+    {
+        "list": ("list", "list --json"),
+        "show": ("show carrier", "show carrier --json --show-secrets"),
+        "create": (
+            "create --name carrier --address sip.carrier.example --transport tls"
+            " --number +15550100 --auth-username me --auth-password-env CARRIER_PASSWORD",
+            "create outbound-trunk.json",
+        ),
+        "update": (
+            "update carrier --address sip2.carrier.example:5061 --transport tls",
+            "update carrier new.json",
+        ),
+        "delete": ("delete carrier", "delete ST_abc --yes"),
+    },
+    {"update": _CHANGES},
+)
 trunk = typer.Typer(
     help="Trunks: who may call in (inbound), and the way out to a carrier or PBX (outbound).",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-trunk.add_typer(
-    app(
-        INBOUND,
-        "inbound trunk",
-        "trunk inbound",
-        "Inbound trunks: which calls are let in, by number called, source address, caller and password.",
-        {
-            "list": ("list", "list --json"),
-            "show": ("show carrier", "show carrier --json --show-secrets"),
-            "create": (
-                "create --name carrier --number +15550100 --allowed-address 203.0.113.0/24",
-                "create --name pbx --auth-username pbx --auth-password-env PBX_PASSWORD",
-                "create inbound-trunk.json --name carrier",
-            ),
-            "update": (
-                "update carrier --add-number +15550101 --remove-number +15550100",
-                "update carrier --header X-Account=42 --clear allowed_numbers",
-                'update carrier \'{"ringing_timeout": "30s"}\'',
-            ),
-            "delete": ("delete carrier", "delete ST_abc --yes"),
-        },
-        {"update": _CHANGES},
-    ),
-    name="inbound",
-)
-trunk.add_typer(
-    app(
-        OUTBOUND,
-        "outbound trunk",
-        "trunk outbound",
-        "Outbound trunks: the carrier or PBX that takes calls to the outside, and with which numbers.",
-        {
-            "list": ("list", "list --json"),
-            "show": ("show carrier", "show carrier --json --show-secrets"),
-            "create": (
-                "create --name carrier --address sip.carrier.example --transport tls"
-                " --number +15550100 --auth-username me --auth-password-env CARRIER_PASSWORD",
-                "create outbound-trunk.json",
-            ),
-            "update": (
-                "update carrier --address sip2.carrier.example:5061 --transport tls",
-                "update carrier new.json",
-            ),
-            "delete": ("delete carrier", "delete ST_abc --yes"),
-        },
-        {"update": _CHANGES},
-    ),
-    name="outbound",
-)
+trunk.add_typer(inbound, name="inbound")
+trunk.add_typer(outbound, name="outbound")

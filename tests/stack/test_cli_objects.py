@@ -16,6 +16,7 @@ from sip.cli import build
 from sip.connect import KEY, SECRET, URL
 from sip.errors import ConfigurationError, SipError
 from sip.local import LocalStack
+from tests.unit.json_kit import SHAPES
 
 pytestmark = pytest.mark.stack
 
@@ -343,7 +344,7 @@ def test_deletion_is_asked_about() -> None:
 
 
 def test_habits_of_lk(tmp_path: Path) -> None:
-    """Several files make several objects, flags win over a file, --id with a file updates."""
+    """Several files make several objects; flags win over a file; --id with a file updates; lk names work."""
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     one.write_text('{"trunk": {"name": "one", "numbers": ["+1"], "allowedAddresses": ["192.0.2.1"]}}')
     two.write_text('{"trunk": {"name": "two", "numbers": ["+2"], "allowedAddresses": ["192.0.2.1"]}}')
@@ -356,6 +357,37 @@ def test_habits_of_lk(tmp_path: Path) -> None:
     assert sip("trunk", "inbound", "update", "--id", three["sip_trunk_id"], str(one)).code == 0
     listed = sip("trunk", "inbound", "list", "--json").json
     assert [item["name"] for item in listed] == ["one", "third", "two"]
+    assert sip("inbound", "list", "--json").json == listed
+    made = sip("dispatch", "create", "--name", "d", "--trunks", "one", "--caller", "call-")
+    assert made.out.startswith("SIPDispatchRuleID: SDR_")
+
+
+def test_every_shape_of_json_is_taken_by_the_server() -> None:
+    """What LiveKit's documentation and `lk` write a real server takes; flags fill in what is left out."""
+    trunk = carrier()
+    more = {
+        "inbound": (
+            "trunk",
+            "inbound",
+            "--number",
+            "+15550177",
+            *CLOSED,
+            "--auth-user",
+            "u",
+            "--auth-pass",
+            "p",
+        ),
+        "outbound": ("trunk", "outbound", "--address", "x.example", "--number", "+1"),
+        "rule": ("rule", "--trunk", trunk),
+    }
+    for name, (kind, document, wanted) in SHAPES.items():
+        words = [word for word in more[kind][:2] if not word.startswith("-")]
+        made = sip(*words, "create", "-", "--json", *more[kind][len(words) :], text=json.dumps(document))
+        assert made.code == 0, f"{name}: {made.err}"
+        shown = made.json
+        assert shown.get("name", "") == wanted.name, name
+        id = shown.get("sip_trunk_id") or shown["sip_dispatch_rule_id"]
+        assert id != wanted.id and sip(*words, "delete", id, "--yes").code == 0, name
 
 
 def test_passwords_come_from_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,12 +21,13 @@ HEAVY = ("livekit", "yaml", "rich", "numpy", "aiohttp", "google.protobuf", "lab.
 
 
 def leaves(command: Any = ROOT, path: tuple[str, ...] = ("sip",)) -> Iterator[tuple[str, Any]]:
-    """Every command that does something, with its full name."""
+    """Every command that does something and is shown, with its full name."""
     inner: dict[str, Any] = getattr(command, "commands", {})
     if not inner:
         yield " ".join(path), command
     for name, each in inner.items():
-        yield from leaves(each, (*path, name))
+        if not each.hidden:  # another name of a command that is shown
+            yield from leaves(each, (*path, name))
 
 
 LEAVES = dict(leaves())
