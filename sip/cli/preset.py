@@ -295,7 +295,7 @@ def _proof(found: Preset, mode: Any) -> str:
     proof = found.proofs[mode]
     words = {
         "run": f"run with {proof.peer} on {proof.run_on}",
-        "checked": f"not run; {proof.peer} took it as right",
+        "checked": f"checked with {proof.peer} on {proof.run_on}, not run",
         "not run": "not run",
     }
     return words[proof.state] + (f"\n{proof.what}" if proof.what else "")

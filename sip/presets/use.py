@@ -154,7 +154,7 @@ def _notes(preset: Preset, mode: Mode, target: Target, values: Mapping[str, obje
     if proof.state == "not run":
         notes.append(f"not run: no real {preset.title} has carried a call with these settings here")
     elif proof.state == "checked":
-        notes.append(f"not run: {proof.peer} took this configuration as right, but carried no call with it")
+        notes.append(f"checked with {proof.peer}, not run: {proof.what}")
     unverified = [step.title for step in _wanted(preset, mode, values) if not step.verified]
     if unverified:
         notes.append(f"unverified, from general knowledge: {'; '.join(unverified)}")

@@ -20,6 +20,8 @@ from lab.processes import Command, Supervisor
 from lab.stack import Options, background
 from lab.stack.ports import HOST, free_port
 from sip.local import LocalStack
+from sip.presets import load
+from sip.presets.use import Use, use
 from tests.stack.preset_kit import (
     PASSWORD,
     Ear,
@@ -90,8 +92,8 @@ def stack(livekit_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield local
 
 
-def configure(directory: Path, phone_port: int) -> None:
-    """What every Asterisk has besides the preset: its own files, and one phone with two extensions."""
+def configure(directory: Path, phone_port: int, port: int = 0) -> None:
+    """What every Asterisk has besides the preset: its own files, a port, and a phone with two extensions."""
     places = "".join(
         f"{name} => {directory}\n"
         for name in (
@@ -115,9 +117,8 @@ def configure(directory: Path, phone_port: int) -> None:
                 f"allow=ulaw\ndirect_media=no\n\n[{extension}]\ntype=aor\n"
                 f"contact=sip:{extension}@{PHONE}:{phone_port}\n\n"
             )
-        file.write(
-            f"[udp-phones]\ntype=transport\nprotocol=udp\nbind={HOST}:{free_port(socket.SOCK_DGRAM)}\n"
-        )
+        port = port or free_port(socket.SOCK_DGRAM)
+        file.write(f"[udp-phones]\ntype=transport\nprotocol=udp\nbind={HOST}:{port}\n")
 
 
 class Pbx:
@@ -153,13 +154,25 @@ async def asterisk(stack: LocalStack, directory: Path, transport: str, auth: str
         "auth": auth,
     }
     wanted = filled("asterisk", {key: [value] for key, value in given.items()}, stack)
+    prepare(wanted, directory)
+    configure(directory, phone_port)
+    async with applied(wanted, stack), running(directory, phone_port) as pbx:
+        yield pbx
+
+
+def prepare(wanted: Use, directory: Path) -> None:
+    """The preset's files, with the password where it belongs, as envsubst does it."""
     write_files(wanted, directory)
     secret = directory / "pjsip.conf"
-    secret.write_text(secret.read_text().replace("${ASTERISK_PASSWORD}", PASSWORD))  # as envsubst does
-    configure(directory, phone_port)
+    secret.write_text(secret.read_text().replace("${ASTERISK_PASSWORD}", PASSWORD))
+
+
+@asynccontextmanager
+async def running(directory: Path, phone_port: int) -> AsyncGenerator[Pbx]:
+    """Asterisk with the files of a directory."""
     pbx = Pbx(directory, phone_port)
     argv = [str(ASTERISK), "-f", "-C", str(directory / "asterisk.conf")]
-    async with Supervisor() as supervisor, applied(wanted, stack):
+    async with Supervisor() as supervisor:
         command = Command(
             "asterisk", argv, directory / "asterisk.log", dict(os.environ), directory, grace=5.0
         )
@@ -203,5 +216,50 @@ async def test_calls_and_transfer(stack: LocalStack, tmp_path: Path, transport: 
             await dial(stack, "asterisk", "201", out)
             await ear.hears_tone()
             await close(stack, out)
+        code, output = await called
+        assert code == 0, output
+
+
+async def test_an_extension_registers_and_is_called(tmp_path: Path) -> None:
+    """Who registers as the printed extension, with its password, is called by the printed dialplan.
+
+    SIPp stands for the agent here: nothing of LiveKit registers.
+    """
+    given = {"pbx_host": [HOST], "extension": ["700"]}
+    prepare(use(load("asterisk"), given, mode="extension", target="local"), tmp_path)
+    port, phone_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+    configure(tmp_path, free_port(socket.SOCK_DGRAM), port)
+    register = """<send retrans="500"><![CDATA[
+REGISTER sip:[remote_ip] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: <sip:700@[remote_ip]>;tag=[call_number]
+To: <sip:700@[remote_ip]>
+Call-ID: [call_id]
+CSeq: {sequence} REGISTER
+Contact: <sip:700@[local_ip]:[local_port]>
+Max-Forwards: 70
+Expires: 300
+{proof}Content-Length: 0
+
+]]></send>"""
+    proof = f"[authentication username=700 password={PASSWORD}]\n"
+    steps = (
+        f'{register.format(sequence=1, proof="")}<recv response="401" auth="true"/>'
+        f'{register.format(sequence=2, proof=proof)}<recv response="200"/>'
+    )
+    answers = (
+        f'<recv request="INVITE"/>{reply("180 Ringing")}{reply("200 OK", _SDP)}<recv request="ACK"/>'
+        f'<recv request="BYE"/>{reply("200 OK", tag="")}'
+    )
+    async with running(tmp_path, phone_port) as pbx:
+        code, output = await peer(tmp_path, steps, "udp", PHONE, phone_port, f"{HOST}:{port}")
+        assert code == 0, output
+        assert f"sip:700@{PHONE}:{phone_port}" in await pbx.tell("pjsip show aor 700")
+        called = asyncio.create_task(peer(tmp_path, answers, "udp", PHONE, phone_port))
+        await pbx.tell("channel originate Local/700@from-internal application Echo")
+        async with asyncio.timeout(10):
+            while "Echo" not in await pbx.tell("core show channels concise"):  # noqa: ASYNC110 - answered
+                await asyncio.sleep(0.1)
+        await pbx.tell("channel request hangup all")
         code, output = await called
         assert code == 0, output
