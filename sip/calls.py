@@ -29,6 +29,8 @@ AT_ONCE = 16
 """Rooms asked about at the same time."""
 TRANSFER_TIMEOUT = 30.0
 """Seconds that the target of a transfer may ring."""
+SETTLED = 0.3
+"""Seconds in which a participant whose call is over has left the room."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,9 @@ async def transfer(
     told = ladder_says(records, call.call_id_full, started) if records else None
     if told is not None:
         return told
+    # A leg that stands a moment later was not over when the server answered; one that is on its way out of
+    # the room may still be listed at once.
+    await asyncio.sleep(SETTLED)
     if any(each.identity == call.identity for each in await in_room(live, call.room)):
         return Transferred("transferred")
     return Transferred(

@@ -38,7 +38,7 @@ def call(
         ),
     ] = "",
     agent: Annotated[
-        str, typer.Option("--agent", help="Name of the agent that talks; the local stack's by default.")
+        str, typer.Option("--agent", help="Name of the agent that talks (AGENT_NAME; the local stack's).")
     ] = "",
     metadata: Annotated[str, typer.Option("--metadata", help="For the agent's job; JSON by custom.")] = "",
     header: Header = None,
@@ -377,8 +377,10 @@ def _local(target: Target) -> Any:
 
 
 def _agent_of(target: Target) -> str:
+    from sip.references import environment
+
     stack = _local(target)
-    return stack.agent_name if stack else ""
+    return stack.agent_name if stack else environment().get("AGENT_NAME", "")
 
 
 def _records(target: Target) -> Path | None:

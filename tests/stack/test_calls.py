@@ -140,6 +140,35 @@ async def test_transfer(stack: LocalStack, manner: Refer, outcome: str, code: in
             await live.api.room.delete_room(api.DeleteRoomRequest(room=made.room))
 
 
+async def test_transfer_without_a_record(stack: LocalStack) -> None:
+    """Where only the API can be asked, a call that is over when it answers is no proof of a transfer."""
+    async with Callee(refer="hangs up") as callee, line(stack, callee.address, "refer") as (live, trunk):
+        made = await place(live, Order("100", trunk, stack.agent_name), lambda _: None, until="answered")
+        told = await transfer(live, choose(await on_line(live), made.room), "sip:desk@pbx.example")
+        assert told.outcome == "unconfirmed"
+
+
+async def test_own_room_stays(stack: LocalStack) -> None:
+    """A room that the user named is not removed when the dial fails."""
+    async with Callee("busy") as callee, line(stack, callee.address, "own") as (live, trunk):
+        await live.api.room.create_room(api.CreateRoomRequest(name="own", empty_timeout=60))
+        outcome = await place(live, Order("100", trunk, room="own"), lambda _: None)
+        assert outcome.code == 486
+        assert "own" in await rooms(live)
+        await live.api.room.delete_room(api.DeleteRoomRequest(room="own"))
+
+
+async def test_not_waited_for(stack: LocalStack) -> None:
+    """A call that is not waited for rings on by itself."""
+    async with Callee("ring") as callee, line(stack, callee.address, "free") as (live, trunk):
+        made = await place(live, Order("100", trunk, stack.agent_name), lambda _: None, until="dialled")
+        await asyncio.wait_for(callee.invited.wait(), 5)
+        callee.answer()
+        await asyncio.wait_for(callee.spoken.wait(), 15)
+        assert await hang_up(live, choose(await on_line(live), made.room))
+        await asyncio.wait_for(callee.ended.wait(), 5)
+
+
 async def run(stack: LocalStack, *arguments: str) -> asyncio.subprocess.Process:
     """The command line, for this stack."""
     command = [sys.executable, "-m", "sip.cli", *arguments, "--stack", stack.name]
