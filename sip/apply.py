@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -58,8 +59,8 @@ async def apply(
 ) -> tuple[Done, ...]:
     """Carry out all steps. `progress` hears of each one that is done.
 
-    Raises `UnsafePlan` before anything is written, and `ApplyError` at the first step that fails: the steps
-    after it may need it.
+    Raises `UnsafePlan` before anything is written, and `ApplyError` at the first step that fails, since the
+    steps after it may need it, and also when it is cancelled (Ctrl-C): it ends there either way.
     """
     if plan.refused:
         raise UnsafePlan(plan)
@@ -70,6 +71,9 @@ async def apply(
             id = await _carry_out(step, writer, made)
         except SipError as error:
             raise ApplyError(tuple(done), step, plan.steps[index + 1 :], error) from error
+        except asyncio.CancelledError as error:
+            cause = SipError("interrupted", "whether the server still carried this step out is not known")
+            raise ApplyError(tuple(done), step, plan.steps[index + 1 :], cause) from error
         if isinstance(step.new, InboundTrunk) and step.action == "create":
             made[step.new.name] = id
         done.append(Done(step, id))

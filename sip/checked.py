@@ -17,6 +17,7 @@ def checked_plan(
     prune: bool = False,
     allow: Iterable[str] = (),
     busy: Mapping[str, int] | None = None,
+    hidden: bool = False,
 ) -> Plan | None:
     """`sip.plan.plan` for a file.
 
@@ -25,7 +26,15 @@ def checked_plan(
     """
     invalid = [fault for _, fault in desired.invalid]
     try:
-        made = plan(desired.state, live, prune=prune, allow=allow, busy=busy, unset=desired.unset)
+        made = plan(
+            desired.state,
+            live,
+            prune=prune,
+            allow=allow,
+            busy=busy,
+            unset=desired.unset,
+            hidden=hidden,
+        )
     except PlanError as error:
         faults = [*desired.warnings, *invalid, *(_fault(desired, problem) for problem in error.problems)]
         raise FileError(_file(desired), faults) from None

@@ -20,6 +20,8 @@ from sip.unsafe import Finding, findings
 
 Unset = Mapping[tuple[Kind, str, str], str]
 """Secrets whose variable is not set: `{(kind, id or name, field): variable}`."""
+HIDDEN = frozenset({"auth_password", "pin"})
+"""What a server may not show."""
 _Kept = TypeVar("_Kept", InboundTrunk, OutboundTrunk, Rule)
 
 
@@ -108,11 +110,14 @@ def plan(
     allow: Iterable[str] = (),
     busy: Mapping[str, int] | None = None,
     unset: Unset | None = None,
+    hidden: bool = False,
 ) -> Plan | None:
     """The plan that makes `live` what is `wanted`; None when there is nothing to do.
 
     With `prune` what carries our mark and is not wanted is deleted; nothing else ever is. `busy` is the
-    number of live calls by trunk id. A secret in `unset` stays what it is on the server.
+    number of live calls by trunk id. A secret in `unset` stays what it is on the server. With `hidden` the
+    server does not show passwords and PINs: one that it does not show is taken for unchanged, and is written
+    only beside other changes. livekit-server (1.13) shows them.
     Raises `PlanError` for entries that cannot be matched.
     """
     matching = _Matching(unset or {})
@@ -129,7 +134,7 @@ def plan(
         raise PlanError(matching.problems)
     steps: list[Step] = []
     for new, old in [*inbound, *outbound, *rules]:
-        if step := _step(new, old):
+        if step := _step(new, old, hidden):
             steps.append(step)
     steps += map(_deletion, gone)
     if not steps:
@@ -151,12 +156,12 @@ def strangers(wanted: State, live: State) -> tuple[InboundTrunk | OutboundTrunk 
 
 
 def _step(
-    new: InboundTrunk | OutboundTrunk | Rule, old: InboundTrunk | OutboundTrunk | Rule | None
+    new: InboundTrunk | OutboundTrunk | Rule, old: InboundTrunk | OutboundTrunk | Rule | None, hidden: bool
 ) -> Step | None:
     different = changes(old, new)
     if old is None:
         return Step("create", kind_of(new), new.name, "", None, replace(new, id="", managed=True), different)
-    if not different:
+    if not different or (hidden and all(change.field in HIDDEN and not change.old for change in different)):
         return None
     name = new.name or old.name
     return Step("update", kind_of(new), name, old.id, old, replace(new, id=old.id, managed=True), different)

@@ -189,9 +189,11 @@ def _text(text: str) -> str:
     """A text, without quotes where YAML reads it as the same text."""
     import yaml
 
-    plain = re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./@+-]*", text)
+    plain = re.fullmatch(r"[A-Za-z0-9_./]([A-Za-z0-9_./@+:-]*[A-Za-z0-9_./@+-])?", text)
     if plain and yaml.resolver.Resolver().resolve(yaml.ScalarNode, text, (True, False)).endswith(":str"):
         return text
+    if text.isascii() and text.isprintable() and '"' in text:
+        return "'" + text.replace("'", "''") + "'"
     return _BREAKS.sub(_escape, json.dumps(text, ensure_ascii=False))
 
 

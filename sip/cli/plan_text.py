@@ -65,9 +65,11 @@ def _change(change: Change, trunks: Mapping[str, str]) -> str:
         old, new = (value and tuple(trunks.get(each) or each for each in value) for value in (old, new))
     if isinstance(old or new, tuple) and old:
         old, new = tuple(old), tuple(new or ())
-        added = [f"+{_value(each)}" for each in new if each not in old]
-        removed = [f"-{_value(each)}" for each in old if each not in new]
-        return ", ".join(_short(added + removed)) or f"{_value(old)} -> {_value(new)}"
+        added = _short([_value(each) for each in new if each not in old])
+        removed = _short([_value(each) for each in old if each not in new])
+        parts = [f"added {', '.join(added)}"] if added else []
+        parts += [f"removed {', '.join(removed)}"] if removed else []
+        return "; ".join(parts) or f"{_value(old)} -> {_value(new)}"
     if old is None:
         return _value(new)
     return f"{_value(old)} -> {_value(new)}"

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from sip.cli.options import ApiKey, ApiSecret, Json, Stack, Url, Yes
 
 if TYPE_CHECKING:
-    from sip.desired import Desired
-    from sip.live import Live
-    from sip.model import State
-    from sip.plan import Plan
+    from sip.apply import Done
+    from sip.cli.planned import Planned
+    from sip.steps import Step
 
+_Result = TypeVar("_Result")
 FILE = Path("trunks.yaml")
 File = Annotated[Path, typer.Argument(metavar="[FILE]", help="The wanted state; - is standard input.")]
 Prune = Annotated[
@@ -28,6 +28,9 @@ Allow = Annotated[
         "--allow", metavar="NAME", help="Let an unsafe change pass; the plan names it.", show_default=False
     ),
 ]
+Secrets = Annotated[
+    bool, typer.Option("--write-secrets", help="Write passwords that the server does not show, too.")
+]
 
 
 def plan(
@@ -35,6 +38,7 @@ def plan(
     prune: Prune = False,
     allow: Allow = None,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 when something would change.")] = False,
+    write_secrets: Secrets = False,
     as_json: Json = False,
     url: Url = "",
     api_key: ApiKey = "",
@@ -47,19 +51,16 @@ def plan(
     changes; 2: the file has errors.
     """
     from sip.cli import output
+    from sip.cli.planned import Request, make
 
-    _check_names(allow)
     target = (url, api_key, api_secret, stack)
-    desired, made, left, origin = _run(as_json, _planned(file, prune, allow or (), target))
-    _warn(desired, left if prune else ())
+    made = _run(as_json, make(Request(file, target, prune, _names(allow), write_secrets)))
+    _warn(made, prune)
     if as_json:
-        output.as_json(_as_json(desired, made) | {"left_alone": left})
-    elif made is None:
-        print(_nothing(desired))
+        output.as_json(_as_json(made))
     else:
-        output.say(f"{file} -> {origin}")
-        _show(desired, made)
-    if made is not None and (check or made.refused):
+        _show(file, made)
+    if made.plan is not None and (check or made.plan.refused):
         raise typer.Exit(1)
 
 
@@ -68,6 +69,7 @@ def apply(
     prune: Prune = False,
     allow: Allow = None,
     yes: Yes = False,
+    write_secrets: Secrets = False,
     as_json: Json = False,
     url: Url = "",
     api_key: ApiKey = "",
@@ -79,32 +81,42 @@ def apply(
     What it makes carries a mark; only that is ever deleted, and only with --prune. A second apply of the
     same file writes nothing. When a step fails, what was done stays, and the next apply goes on from there.
     """
+    from sip.apply import ApplyError
     from sip.cli import output
+    from sip.cli.planned import Request, carry_out, make
     from sip.errors import SipError
 
-    _check_names(allow)
     target = (url, api_key, api_secret, stack)
-    desired, made, left, origin = _run(as_json, _planned(file, prune, allow or (), target))
-    _warn(desired, left if prune else ())
-    if made is None:
-        if as_json:
-            output.as_json(_as_json(desired, None) | {"done": [], "not_done": []})
-        else:
-            print(_nothing(desired))
-        return
+    request = Request(file, target, prune, _names(allow), write_secrets)
+    made = _run(as_json, make(request))
+    _warn(made, prune)
+    steps = made.plan.steps if made.plan else ()
     if not as_json:
-        output.say(f"{file} -> {origin}")
-        _show(desired, made)
-    if made.refused:
+        _show(file, made)
+    if made.plan is None:
         if as_json:
-            output.as_json(
-                _as_json(desired, made) | {"done": [], "not_done": [str(step) for step in made.steps]}
-            )
+            output.as_json(_as_json(made) | _outcome())
+        return
+    if made.plan.refused:
+        if as_json:
+            output.as_json(_as_json(made) | _outcome(left=steps))
         raise SipError("nothing was written", "the plan is refused", "Mend what is refused, or allow it")
-    question = f"Apply this plan to {origin}?"
-    if not output.confirm(question, yes=yes):
+    if not output.confirm(f"Apply this plan to {made.origin}?", yes=yes):
         raise SipError("nothing was written", "you said no")
-    _run(as_json, _apply(desired, made, prune, allow or (), target, as_json))
+    with output.Progress("applying", len(steps)) as progress:
+        try:
+            done = _run(as_json, carry_out(request, made, lambda step: progress.step(str(step))))
+        except ApplyError as error:
+            if as_json:
+                output.as_json(_as_json(made) | _outcome(error.done, (error.failed, *error.left)))
+            raise
+    if as_json:
+        output.as_json(_as_json(made) | _outcome(done))
+        return
+    counts = {action: 0 for action in ("create", "update", "delete")}
+    for step in made.plan.changed:
+        counts[step.action] += 1
+    print(", ".join(f"{count} {action}d" for action, count in counts.items()))
 
 
 def import_(
@@ -134,12 +146,13 @@ def import_(
     """
     from sip import written
     from sip.cli import output, save
+    from sip.cli.planned import fetch
     from sip.references import environment
 
     to_file = str(file) != "-"
     if to_file:
         save.check(file, force=force)
-    state, origin = _run(as_json, _fetch((url, api_key, api_secret, stack)))
+    state, origin = _run(as_json, fetch((url, api_key, api_secret, stack)))
     made = written.write(state, origin, environment())
     if env_file:
         save.add_secrets(env_file, made.secrets)
@@ -160,113 +173,7 @@ def import_(
         output.say(f"Set these variables in the environment or in .env (--env-file .env does it): {names}")
 
 
-async def _fetch(target: Sequence[str]) -> tuple[State, str]:
-    from sip import connect
-    from sip.live import Live
-
-    found = connect.find(*target)
-    async with Live(found) as live:
-        return await live.fetch(), f"{found.url} ({found.origin})"
-
-
-async def _planned(
-    file: Path, prune: bool, allow: Sequence[str], target: Sequence[str]
-) -> tuple[Desired, Plan | None, list[str], str]:
-    """The file, its plan, what is live and neither wanted nor ours, and the server's name.
-
-    Raises `FileError` for all that is wrong with the file.
-    """
-    from sip import connect, desired
-    from sip.document import FileError
-    from sip.errors import SipError
-    from sip.live import Live
-    from sip.plan import strangers
-
-    wanted = desired.read(file, invalid=True)
-    try:
-        found = connect.find(*target)
-        async with Live(found) as live:
-            state = await live.fetch()
-            made = await _plan(wanted, state, live, prune, allow)
-            left = [f"{item.name} ({item.id})" for item in strangers(wanted.state, state)]
-            return wanted, made, left, f"{found.url} ({found.origin})"
-    except FileError:
-        raise
-    except SipError:
-        if wanted.invalid:  # there is something to mend before the server matters
-            raise FileError(str(file), [*wanted.warnings, *(fault for _, fault in wanted.invalid)]) from None
-        raise
-
-
-async def _plan(wanted: Desired, state: State, live: Live, prune: bool, allow: Sequence[str]) -> Plan | None:
-    from sip.checked import checked_plan
-    from sip.errors import ApiError
-    from sip.occupied import calls_by_trunk
-
-    made = checked_plan(wanted, state, prune=prune, allow=allow)
-    if made is None or not any(_loses(step) for step in made.steps):
-        return made
-    try:
-        busy = await calls_by_trunk(live)
-    except ApiError as error:
-        if error.code == "unreachable":
-            raise
-        from sip.cli import output
-
-        output.warn(f"whether calls are on these trunks is not known: {error}")
-        return made
-    return checked_plan(wanted, state, prune=prune, allow=allow, busy=busy)
-
-
-def _loses(step: Any) -> bool:
-    """Whether a step takes something from a trunk that calls may be on."""
-    return step.kind != "rule" and (
-        step.action == "delete"
-        or (step.old is not None and bool(set(step.old.numbers) - set(step.new.numbers)))
-    )
-
-
-async def _apply(
-    desired: Desired, shown: Plan, prune: bool, allow: Sequence[str], target: Sequence[str], as_json: bool
-) -> None:
-    from sip import connect
-    from sip.apply import ApplyError, apply
-    from sip.cli import output
-    from sip.errors import SipError
-    from sip.live import Live
-
-    async with Live(connect.find(*target)) as live:
-        # Somebody may have thought about the question for long.
-        now = await _plan(desired, await live.fetch(), live, prune, allow)
-        if now != shown:
-            reason = "the live system changed while you were asked"
-            raise SipError("nothing was written", reason, "Look at the new plan")
-        with output.Progress("applying", len(shown.steps)) as progress:
-            try:
-                done = await apply(shown, live, lambda step: progress.step(str(step)))
-            except ApplyError as error:
-                if as_json:
-                    left = [error.failed, *error.left]
-                    output.as_json(
-                        _as_json(desired, shown)
-                        | {
-                            "done": [str(each.step) for each in error.done],
-                            "not_done": [str(x) for x in left],
-                        }
-                    )
-                raise
-    if as_json:
-        ids = [{"step": str(each.step), "id": each.id} for each in done]
-        output.as_json(_as_json(desired, shown) | {"done": ids, "not_done": []})
-    else:
-        counts = {
-            action: sum(step.action == action for step in shown.changed)
-            for action in ("create", "update", "delete")
-        }
-        print(", ".join(f"{count} {action}d" for action, count in counts.items()))
-
-
-def _run(as_json: bool, work: Any) -> Any:
+def _run(as_json: bool, work: Coroutine[Any, Any, _Result]) -> _Result:
     """Wait for the work; faults of a file also go to standard output as JSON where that was asked for."""
     from sip.cli import output
     from sip.document import FileError
@@ -279,50 +186,67 @@ def _run(as_json: bool, work: Any) -> Any:
         raise
 
 
-def _show(desired: Desired, made: Plan) -> None:
-    from sip.cli import plan_text
+def _show(file: Path, made: Planned) -> None:
+    from sip.cli import output, plan_text
+
+    desired = made.desired
+    if made.plan is None:
+        count = len([*desired.state]) - len(desired.state.registrations)
+        print(f"nothing to do: {count} trunks and rules are as they should be")
+        return
 
     def where(finding: Any) -> str:
         place = desired.place(finding.kind, finding.item, finding.field)
         place = place or desired.place(finding.kind, finding.label, finding.field)
         return f"{place}: " if place else ""
 
-    for line in plan_text.lines(made, where):
+    output.say(f"{file} -> {made.origin}")
+    for line in plan_text.lines(made.plan, where):
         print(line)
 
 
-def _as_json(desired: Desired, made: Plan | None) -> dict[str, Any]:
-    body = made.as_json() if made else {"changes": [], "steps": [], "findings": []}
-    names = [registration.name for registration in desired.state.registrations]
-    return body | {"registrations": names, "warnings": [fault.as_json() for fault in desired.warnings]}
+def _as_json(made: Planned) -> dict[str, Any]:
+    body = made.plan.as_json() if made.plan else {"changes": [], "steps": [], "findings": []}
+    return body | {
+        "registrations": [registration.name for registration in made.desired.state.registrations],
+        "warnings": [fault.as_json() for fault in made.desired.warnings],
+        "left_alone": made.left,
+    }
 
 
-def _nothing(desired: Desired) -> str:
-    count = len([*desired.state]) - len(desired.state.registrations)
-    return f"nothing to do: {count} trunks and rules are as they should be"
+def _outcome(done: Sequence[Done] = (), left: Sequence[Step] = ()) -> dict[str, Any]:
+    return {
+        "done": [{"step": str(each.step), "id": each.id} for each in done],
+        "not_done": [str(step) for step in left],
+    }
 
 
-def _warn(desired: Desired, left: Sequence[str]) -> None:
+def _warn(made: Planned, prune: bool) -> None:
     from sip.cli import output
 
+    desired = made.desired
     for fault in desired.warnings:
         output.say(str(fault))
     for (kind, name, field), variable in desired.unset.items():
-        place = desired.place(kind, name, field)
         kept = "`sip serve` will need it" if kind == "registration" else "what the server has is kept"
+        place = desired.place(kind, name, field)
         output.say(f"{place}: warning: {field}: {variable} is not set; {kept}")
-    if left:
-        some = ", ".join(left[:5]) + (f" … {len(left) - 5} more" if len(left) > 5 else "")
+    if made.hidden:
+        output.warn("the server shows no passwords, so they are not compared; --write-secrets writes them")
+    if made.left and prune:
+        more = f" … {len(made.left) - 5} more" if len(made.left) > 5 else ""
+        some = ", ".join(made.left[:5]) + more
         output.say(f"left alone, since `sip apply` did not make them: {some}")
     if desired.state.registrations:
         names = ", ".join(registration.name for registration in desired.state.registrations)
         output.say(f"registrations are no part of LiveKit's API, and apply does not write them: {names}")
 
 
-def _check_names(allow: Sequence[str] | None) -> None:
+def _names(allow: Sequence[str] | None) -> tuple[str, ...]:
     from sip.unsafe import ALLOWABLE
 
     for name in allow or ():
         if name not in ALLOWABLE:
             known = ", ".join(ALLOWABLE)
             raise typer.BadParameter(f"{name} is not known; it is one of {known}", param_hint="--allow")
+    return tuple(allow or ())

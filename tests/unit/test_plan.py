@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -162,6 +163,16 @@ def test_a_secret_whose_variable_is_not_set_stays_what_it_is() -> None:
     assert isinstance(step.new, InboundTrunk) and step.new.auth_password == "secret"
 
 
+def test_a_password_that_the_server_does_not_show_is_written_beside_other_changes_only() -> None:
+    """It cannot be compared: alone it is no change, with another change it must not be lost."""
+    live = live_of(replace(CARRIER, auth_username="u"))
+    wanted = State((replace(CARRIER, auth_username="u", auth_password="secret"),))
+    assert plan(wanted, live, hidden=True) is None
+    assert [change.field for change in made(wanted, live).steps[0].changes] == ["auth_password"]
+    [step] = made(State((replace(wanted.inbound[0], metadata="x"),)), live, hidden=True).steps
+    assert isinstance(step.new, InboundTrunk) and step.new.auth_password == "secret"
+
+
 def test_only_marked_objects_are_pruned_and_only_when_asked() -> None:
     """What others made stays, and is told as theirs."""
     ours, theirs = replace(CARRIER, managed=True), replace(CARRIER, name="theirs", numbers=("+15550199",))
@@ -312,6 +323,26 @@ async def test_a_number_moves_to_a_new_trunk_once_the_old_one_has_let_go() -> No
     await apply(made(wanted, live, prune=True), server)
     assert plan(wanted, server.state, prune=True) is None
     assert len(server.items) == 2
+
+
+async def test_an_interrupted_apply_says_how_far_it_came() -> None:
+    """Ctrl-C cancels it: what was done is told, and that the step under way may be done or not."""
+    under_way = asyncio.Event()
+
+    class Slow(FakeServer):
+        async def create(self, item: Any) -> Any:
+            if isinstance(item, Rule):
+                under_way.set()
+                await asyncio.Event().wait()
+            return await super().create(item)
+
+    task = asyncio.create_task(apply(made(State((CARRIER,), (), (RULE,))), Slow(State())))
+    await under_way.wait()
+    task.cancel()
+    with pytest.raises(ApplyError, match="interrupted: whether the server still carried") as caught:
+        await task
+    assert [str(each.step) for each in caught.value.done] == ["create inbound trunk carrier"]
+    assert str(caught.value.failed) == "create rule reception"
 
 
 NUMBERS = ("+1", "1", "+2", "+3", "ext")
