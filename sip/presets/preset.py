@@ -11,8 +11,8 @@ PresetKind = Literal["carrier", "pbx"]
 Mode = Literal["trunk", "extension"]
 """`trunk`: two SIP peers. `extension`: we register at the far end like a phone."""
 ProofState = Literal["run", "checked", "not run"]
-"""`run`: a real peer with the printed configuration carried calls. `checked`: a real peer took it, but no call
-reached an agent."""
+"""`run`: a real peer with the printed configuration carried calls. `checked`: a real peer took it, but no
+call reached an agent."""
 Form = Literal[
     "choice",
     "word",
