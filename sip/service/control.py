@@ -52,7 +52,7 @@ class CallSpec:
     media_timeout_initial: float = 30.0
     media_timeout: float = 15.0
     """Without any RTP for so long the call ends; not while the far end holds."""
-    alone_timeout: float = 15.0
+    alone_timeout: float = 10.0
     """With nobody else in the room for so long after the answer the call ends; not during a transfer."""
     remote_headers: Strings = field(default_factory=_strings)
     """Headers of the far end's INVITE, for the `lk.sip.GetRemoteHeaders` room RPC."""

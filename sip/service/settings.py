@@ -36,7 +36,7 @@ class Settings:
     """Time for calls to end by themselves when the service stops; then they are hung up."""
     invite_rate: float = 50.0
     """INVITEs a second from one source address, with bursts of twice as many; 0: no limit."""
-    alone_timeout: float = 15.0
+    alone_timeout: float = 10.0
     """Time until a caller who is alone in the room after the answer is hung up; 0: never."""
 
     def __repr__(self) -> str:
