@@ -105,6 +105,8 @@ def call(
         raise typer.Exit(1)
     if as_json:
         output.as_json(outcome)
+    elif outcome.code >= 300:
+        _advise(outcome.code)
     raise typer.Exit(0 if outcome.answered or (not wait and not outcome.why) else 1)
 
 
@@ -202,6 +204,8 @@ def transfer(
     else:
         code = f"{result.code} {result.why}: {meaning(result.code)}" if result.code else result.why
         output.say(f"not transferred: {code}; the call goes on")
+        if result.code:
+            _advise(result.code)
     raise typer.Exit(0 if result.outcome in ("transferred", "unconfirmed") else 1)
 
 
@@ -334,6 +338,15 @@ def _tell(event: Event, order: Order, as_json: bool) -> None:
     }
     colour: output.Colour = {"answered": "green", "failed": "red"}.get(event.name, "dim")  # pyright: ignore[reportAssignmentType] # both are colours
     print(f"{event.seconds:6.1f} s  {output.paint(words[event.name], colour)}", flush=True)
+
+
+def _advise(code: int) -> None:
+    """What to do about a refusal."""
+    from sip.advice import explain
+
+    told = explain(code)
+    if told and told.advice.mend:
+        output.say(f"→ {told.advice.mend} (sip code {code})")
 
 
 def _cancellable(work: Any) -> Any:

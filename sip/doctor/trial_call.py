@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from sip import codes
+from sip import advice, codes
 from sip.doctor.context import CannotRun, Context
 from sip.finding import Finding
 
@@ -61,7 +61,9 @@ def judge(call: Placed, address: str) -> list[Finding]:
             f"The test call was refused with {call.code} {call.reason or codes.phrase(call.code)}:"
             f" {codes.meaning(call.code)}."
         )
-        return [Finding("test-call-refused", "error", text, f"sip code {call.code}")]
+        told = advice.explain(call.code)
+        mend = f"{told.advice.mend}. " if told and told.advice.mend else ""
+        return [Finding("test-call-refused", "error", text, f"{mend}More: sip code {call.code}")]
     if call.spoke is None:
         text = f"The test call was answered after {call.answered:.1f} s, and the agent said nothing."
         return [Finding("test-call-mute", "error", text, "sip stack logs agent; see `providers` above")]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sip import codes
+from sip import advice, codes
 from sip.address import private
 from sip.finding import Finding, ordered
+from sip.q850 import CAUSES
 from sip.quality import satisfaction
 from sip.trace.calls import Call
 from sip.trace.messages import Message
@@ -73,12 +74,12 @@ def _refused(call: Call) -> Iterator[Finding]:
     elif code in (415, 488, 606):
         yield _no_common_codec(call, text)
     else:
-        retry = final.code in (408, 480, 500, 502, 503, 504)
+        told = advice.explain(code)
         yield Finding(
             f"refused-{code}",
             "error",
             text,
-            f"sip code {code}" + (" (it may pass: another try is worth it)" if retry else ""),
+            (f"{told.advice.mend}. " if told and told.advice.mend else "") + f"More: sip code {code}",
         )
 
 
@@ -212,8 +213,8 @@ def _ending(call: Call) -> Iterator[Finding]:
         yield Finding(
             "ended-with-cause",
             "warning",
-            f"{bye.source} hung up with Q.850 cause {bye.cause} ({bye.reason}).",
-            f"sip code {codes.from_q850(bye.cause)}",
+            f"{bye.source} hung up with Q.850 cause {bye.cause} ({_cause(bye)}).",
+            f"More: sip code {codes.from_q850(bye.cause)}",
         )
     if call.answered and call.duration < SHORT:
         yield Finding(
@@ -225,6 +226,11 @@ def _ending(call: Call) -> Iterator[Finding]:
     refused = next((m for m in call.messages if m.method == "BYE" and m.code == 481), None)
     if refused:
         yield Finding("bye-unknown", "info", f"{refused.source} did not know the call any more (481).")
+
+
+def _cause(message: Message) -> str:
+    known = CAUSES.get(message.cause)
+    return f"{known.name}: {known.meaning}" if known else message.reason
 
 
 def _unfinished(call: Call, end: float) -> Iterator[Finding]:
