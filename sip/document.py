@@ -31,6 +31,8 @@ _SHAPES: dict[str, Shape] = {
     "map": "mapping",
 }
 _CORE = "tag:yaml.org,2002:"
+LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
+"""What may be a number without quotes: 08 is text to YAML 1.1 and a number to YAML 1.2."""
 _DEEPEST = 100
 """Levels of nesting; the parser needs stack for each, and ends the process when there is none left."""
 _MOST_NODES = 300_000
@@ -207,8 +209,8 @@ class _Builder:
         broken = len(self.faults) > faults
         if isinstance(node, yaml.ScalarNode):
             text = str(node.value)
-            if shape == "text" and not node.style and re.fullmatch(r"[-+]?0[0-9_]+", text):
-                shape = "number"  # 08 is text to YAML 1.1 and a number to YAML 1.2
+            if shape == "text" and not node.style and LEADING_ZERO.fullmatch(text):
+                shape = "number"
             return Value(place, shape, text, literal=bool(node.style), broken=broken)
         if isinstance(node, yaml.SequenceNode):
             items = [self.value(item, f"{path}[{index}]", above) for index, item in enumerate(node.value)]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sip.document import LEADING_ZERO
 from sip.fields import FIELDS, SECTIONS, is_secret
 from sip.model import AgentDispatch, Item, Media, Rule, State, kind_of
 
@@ -190,7 +191,11 @@ def _text(text: str) -> str:
     import yaml
 
     plain = re.fullmatch(r"[A-Za-z0-9_./]([A-Za-z0-9_./@+:-]*[A-Za-z0-9_./@+-])?", text)
-    if plain and yaml.resolver.Resolver().resolve(yaml.ScalarNode, text, (True, False)).endswith(":str"):
+    if (
+        plain
+        and not LEADING_ZERO.fullmatch(text)
+        and yaml.resolver.Resolver().resolve(yaml.ScalarNode, text, (True, False)).endswith(":str")
+    ):
         return text
     if text.isascii() and text.isprintable() and '"' in text:
         return "'" + text.replace("'", "''") + "'"
