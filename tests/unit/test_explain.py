@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from sip.cli import build
@@ -321,3 +324,24 @@ def test_wrong_use(file: Path, arguments: tuple[str, ...]) -> None:
     )
     assert result.exception is not None
     assert arguments[1] in str(result.exception)
+
+
+@pytest.mark.parametrize("failing", ["numbers", "allowed_addresses", "allowed_numbers"])
+@pytest.mark.parametrize("rule_failing", ["trunks", "numbers", "inbound_numbers"])
+def test_proposed_commands_exist(failing: str, rule_failing: str) -> None:
+    """Each command that a mend proposes is one of ours, with flags that it has."""
+    shut = {"numbers": ("+15550101",), "allowed_addresses": ("10.1.1.1",), "allowed_numbers": ("7",)}
+    closed = {"trunks": ("ST_2",), "numbers": ("15550100",), "inbound_numbers": ("8",)}
+    found = explain(
+        state(
+            replace(TRUNK, **{failing: shut[failing]}), replace(AGENT, **{rule_failing: closed[rule_failing]})
+        ),
+        CALL,
+    )
+    assert len(found.mends) == 2
+    for mend in found.mends:
+        _, *words = shlex.split(mend.command)
+        command = get_command(build())
+        while isinstance(command, TyperGroup):
+            command = command.commands[words.pop(0)]
+        command.make_context(command.name, words)
