@@ -26,6 +26,11 @@ class Finding:
     """The trunk, rule, setting or address that it is about."""
 
 
+def sentence(text: str) -> str:
+    """The text with a full stop, unless it has an end of its own."""
+    return text if not text or text[-1] in ".?!" else f"{text}."
+
+
 def worst(findings: Iterable[Finding]) -> Severity:
     """The gravest severity; `ok` when there are none."""
     found = {finding.severity for finding in findings}

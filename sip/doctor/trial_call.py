@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 from sip import advice, codes
 from sip.doctor.context import CannotRun, Context
-from sip.finding import Finding
+from sip.finding import Finding, sentence
 
 GROUP, NAME = "sip.doctor", "caller"
 
@@ -62,8 +62,8 @@ def judge(call: Placed, address: str) -> list[Finding]:
             f" {codes.meaning(call.code)}."
         )
         told = advice.explain(call.code)
-        mend = f"{told.advice.mend}. " if told and told.advice.mend else ""
-        return [Finding("test-call-refused", "error", text, f"{mend}More: sip code {call.code}")]
+        mend = f"{sentence(told.advice.mend if told else '')} More: sip code {call.code}".strip()
+        return [Finding("test-call-refused", "error", text, mend)]
     if call.spoke is None:
         text = f"The test call was answered after {call.answered:.1f} s, and the agent said nothing."
         return [Finding("test-call-mute", "error", text, "sip stack logs agent; see `providers` above")]

@@ -156,7 +156,8 @@ class Sorter:
         return True
 
     def _twice(self, message: Message) -> bool:
-        while self._recent and message.t - self._recent[0][0] > SEEN_TWICE:
+        # Records of several calls are read one after the other: time may go back.
+        while self._recent and abs(message.t - self._recent[0][0]) > SEEN_TWICE:
             self._recent.popleft()
         twice = any(
             old.digest == message.digest and (old.source, old.target) == (message.source, message.target)

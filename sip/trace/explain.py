@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from sip import advice, codes
 from sip.address import private
-from sip.finding import Finding, ordered
+from sip.finding import Finding, ordered, sentence
 from sip.q850 import CAUSES
 from sip.quality import satisfaction
 from sip.trace.calls import Call
@@ -79,7 +79,7 @@ def _refused(call: Call) -> Iterator[Finding]:
             f"refused-{code}",
             "error",
             text,
-            (f"{told.advice.mend}. " if told and told.advice.mend else "") + f"More: sip code {code}",
+            f"{sentence(told.advice.mend if told else '')} More: sip code {code}".strip(),
         )
 
 
@@ -214,7 +214,7 @@ def _ending(call: Call) -> Iterator[Finding]:
             "ended-with-cause",
             "warning",
             f"{bye.source} hung up with Q.850 cause {bye.cause} ({_cause(bye)}).",
-            f"More: sip code {codes.from_q850(bye.cause)}",
+            f"More: sip code q850:{bye.cause}",
         )
     if call.answered and call.duration < SHORT:
         yield Finding(
