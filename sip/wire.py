@@ -143,6 +143,11 @@ def id_of(message: Message) -> str:
     return message.sip_trunk_id
 
 
+def has_kind(message: Message) -> bool:
+    """Whether a rule's message says of which kind it is; the server takes no other."""
+    return isinstance(message, pb.SIPDispatchRuleInfo) and message.rule.WhichOneof("rule") is not None
+
+
 def copy(message: Message) -> Message:
     """A message of its own."""
     other = type(message)()

@@ -27,6 +27,8 @@ class Spec:
     """What is different between the kinds."""
 
     kind: ApiKind
+    blank: InboundTrunk | OutboundTrunk | Rule
+    """What `create` begins with."""
     id_label: str
     """As `lk sip` prints it: `SIPTrunkID`."""
     flags: tuple[Flag, ...]
@@ -100,9 +102,11 @@ def create(
             )
             for document in protojson.documents(flags.text_of(source, "JSON"), spec.kind, label):
                 message = protojson.read(document, spec.kind, label)
+                if isinstance(spec.blank, Rule) and not wire.has_kind(message):
+                    wire.write(message, spec.blank, {"kind"})
                 drafts.append((wire.read(message), message))
         if not sources:
-            drafts.append((_empty(spec), None))
+            drafts.append((spec.blank, None))
         made: list[Any] = []
         ready = [
             (await _checked(spec, live, _given(spec, item, given), given, None), like)
@@ -202,10 +206,6 @@ def _run(target: Target, body: Callable[[Live], Coroutine[Any, Any, None]]) -> N
             await body(live)
 
     asyncio.run(run())
-
-
-def _empty(spec: Spec) -> Any:
-    return {"inbound": InboundTrunk, "outbound": OutboundTrunk, "rule": Rule}[spec.kind]()
 
 
 def _given(spec: Spec, item: Any, given: Mapping[str, Any]) -> Any:

@@ -10,13 +10,17 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from sip import durations
+from sip.cli.names import names_of
 from sip.errors import ConfigurationError
 from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Rule
+
+if TYPE_CHECKING:
+    from sip.wire import ApiKind
 
 Shape = Literal["text", "list", "map", "seconds", "number", "switch", "allow", "choice", "secret", "json"]
 _LITERAL: Any = Literal
@@ -36,6 +40,8 @@ class Flag:
     metavar: str = "TEXT"
     words: tuple[str, ...] = ()
     """What a choice may be."""
+    names_of: ApiKind | None = None
+    """What a shell completes it with."""
 
     @property
     def key(self) -> str:
@@ -66,7 +72,7 @@ def parameters(flags: Iterable[Flag], *, update: bool) -> list[inspect.Parameter
             kind = int | None
         elif flag.shape == "choice":
             kind = _LITERAL[flag.words] | None
-        made.append(_parameter(flag.key, kind, names, text, flag.metavar))
+        made.append(_parameter(flag.key, kind, names, text, flag.metavar, flag.names_of))
         if flag.shape == "secret":
             made.append(
                 _parameter(
@@ -209,9 +215,12 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
     return found
 
 
-def _parameter(key: str, kind: Any, names: tuple[str, ...], text: str, metavar: str) -> inspect.Parameter:
+def _parameter(
+    key: str, kind: Any, names: tuple[str, ...], text: str, metavar: str, complete: ApiKind | None = None
+) -> inspect.Parameter:
     shown = None if kind == bool | None or "Literal" in str(kind) else metavar
-    option = typer.Option(*names, help=text, metavar=shown, show_default=False)
+    names_of_kind = names_of(complete) if complete else None
+    option = typer.Option(*names, help=text, metavar=shown, show_default=False, autocompletion=names_of_kind)
     return inspect.Parameter(
         key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
     )

@@ -21,6 +21,7 @@ _FLAGS = (
         "list",
         "An inbound trunk that it takes calls of, by name or id; the only one by default.",
         "TRUNK",
+        names_of="inbound",
     ),
     Flag(
         "agents",
@@ -107,8 +108,6 @@ def _adjust(rule: Rule, given: Mapping[str, Any]) -> Rule:
     if kinds:
         kept = rule.randomize if rule.kind == kinds[0] or "randomize" in given else None
         rule = dataclasses.replace(rule, kind=kinds[0], room=given[kinds[0]], randomize=kept)
-    elif not rule.id and rule.kind == "individual" and not rule.room:
-        rule = dataclasses.replace(rule, room=PREFIX)
     if "agent_metadata" in given:
         if len(rule.agents) != 1:
             raise ConfigurationError(
@@ -140,6 +139,7 @@ def _row(rule: Rule, names: Mapping[str, str]) -> Sequence[object]:
 
 RULE = Spec(
     "rule",
+    Rule(room=PREFIX),
     "SIPDispatchRuleID",
     _FLAGS,
     _EXTRA,

@@ -191,6 +191,7 @@ def _as_it_is(item: Any, given: Mapping[str, Any]) -> Any:
 
 INBOUND = Spec(
     "inbound",
+    InboundTrunk(),
     "SIPTrunkID",
     _INBOUND,
     (_OPEN,),
@@ -201,6 +202,7 @@ INBOUND = Spec(
 )
 OUTBOUND = Spec(
     "outbound",
+    OutboundTrunk(),
     "SIPTrunkID",
     _OUTBOUND,
     (),

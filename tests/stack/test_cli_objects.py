@@ -298,6 +298,25 @@ def test_strangers_are_let_in_only_when_that_is_said() -> None:
     assert "trunk_ids" not in sip("rule", "show", "two", "--json").json
 
 
+def test_rooms_of_a_rule() -> None:
+    """A rule without a kind gets a room for each caller; an empty prefix stays empty; kinds can be changed."""
+    carrier()
+    assert sip("rule", "create", '{"name": "plain"}', "--pin", "1").code == 0
+    assert (
+        sip("rule", "show", "plain", "--json").json["rule"]["dispatch_rule_individual"]["room_prefix"]
+        == "call-"
+    )
+    empty = {"name": "empty", "rule": {"dispatchRuleIndividual": {}}}
+    made = sip("rule", "create", json.dumps(empty), "--json").json
+    assert made["rule"] == {"dispatch_rule_individual": {}}
+    changed = sip(
+        "rule", "update", "empty", "--direct", "lobby", "--pin", "2", "--json", "--show-secrets"
+    ).json
+    assert changed["rule"] == {"dispatch_rule_direct": {"room_name": "lobby", "pin": "2"}}
+    both = sip("rule", "update", "empty", "--direct", "lobby", "--callee", "to-")
+    assert both.code == 2 and "--callee" in both.err
+
+
 def test_what_cannot_work_is_not_sent() -> None:
     """Values that the server drops, or takes to no good, are refused with the mend."""
     words = ("trunk", "inbound", "create", "--name", "bad")
@@ -421,6 +440,10 @@ def test_completion_knows_live_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMP_WORDS", "sip trunk inbound show car")
     monkeypatch.setenv("COMP_CWORD", "4")
     assert CliRunner().invoke(build(), [], prog_name="sip").stdout.split() == ["carrier"]
+    with monkeypatch.context() as patch:
+        patch.setenv("COMP_WORDS", "sip rule create --name x --trunk ")
+        patch.setenv("COMP_CWORD", "6")
+        assert CliRunner().invoke(build(), [], prog_name="sip").stdout.split() == ["carrier"]
     monkeypatch.setenv(URL, "ws://127.0.0.1:1")
     silent = CliRunner().invoke(build(), [], prog_name="sip")
     assert silent.stdout.strip() == "" and silent.stderr == ""
