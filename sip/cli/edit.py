@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sip.cli import flags, output
 from sip.cli.flags import Flag
-from sip.errors import ConfigurationError
+from sip.errors import ConfigurationError, SipError
 from sip.model import InboundTrunk, OutboundTrunk, Rule
 from sip.problem import Problem
 
@@ -231,8 +231,9 @@ async def _checked(spec: Spec, live: Live, item: Any, given: Mapping[str, Any], 
     if errors and all(problem.severity == "unsafe" for problem in errors) and output.can_ask():
         for problem in errors:
             output.warn(str(problem))
-        if output.confirm("Go on all the same?"):
-            errors = []
+        if not output.confirm("Go on all the same?"):
+            raise SipError("nothing was sent to the server")
+        errors = []
     if errors:
         flag = "--" + spec.allowing.replace("_", "-")
         lines = [

@@ -181,13 +181,13 @@ def text_of(source: str, what: str) -> str:
     if source == "-":
         return sys.stdin.read()
     try:
-        return Path(source).read_text(encoding="utf-8")
+        return Path(source).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise ConfigurationError(
             f"{what} {source!r} cannot be read",
             reason or str(error),
-            "Give the name of a file, the JSON itself in quotes, or - for standard input",
+            "Give a file, the JSON itself in quotes, or - for standard input; a name goes with --name",
         ) from None
 
 
