@@ -25,6 +25,7 @@ class AgentJob:
         self._live, self._room, self._id = live, room, id
         self.identity = ""
         """The agent's participant, once a worker has taken the job."""
+        self._arrived = False
 
     @classmethod
     async def dispatch(cls, live: Live, room: str, agent: str, metadata: str = "") -> AgentJob:
@@ -53,6 +54,7 @@ class AgentJob:
             if time.monotonic() > end:
                 return False
             await asyncio.sleep(LOOK)
+        self._arrived = True
         return True
 
     async def dismiss(self) -> None:
@@ -62,7 +64,7 @@ class AgentJob:
         room anew, and stays in it.
         """
         with suppress(ApiError):  # whatever is wrong, the room is deleted next
-            if await self._taken():
+            if not self._arrived and await self._taken():
                 await self.joined(ARRIVAL)
             request = self._live.api.agent_dispatch.delete_dispatch(self._id, self._room)
             await self._live.ask(request, "taking the dispatch back")
