@@ -299,7 +299,7 @@ def test_strangers_are_let_in_only_when_that_is_said() -> None:
 
 
 def test_rooms_of_a_rule() -> None:
-    """A rule without a kind gets a room for each caller; an empty prefix stays empty; kinds can be changed."""
+    """Without a kind each caller gets a room; an empty prefix stays empty; kinds can be changed."""
     carrier()
     assert sip("rule", "create", '{"name": "plain"}', "--pin", "1").code == 0
     assert (
