@@ -130,7 +130,8 @@ def _link(nodes: list[_Node]) -> None:
             leaving[node.step.id] = index
     for index, node in enumerate(nodes):
         old, new = node.step.old, node.step.new
-        node.must |= {freed[key] for key in keys(new) - keys(old) if key in freed} - {index}
+        # Also who has a key already waits: a conflict that is live makes the server refuse any write of it.
+        node.must |= {freed[key] for key in keys(new) if key in freed} - {index}
         if isinstance(new, Rule):
             node.must |= {created[name] for name in new.trunks if name in created}
             node.better |= {updated[id] for id in new.trunks if id in updated}

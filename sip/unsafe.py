@@ -41,7 +41,8 @@ class Finding:
     reason: str
     mend: str
     allowable: bool = True
-    """Whether `--allow NAME` lets it pass; the server refuses the others itself."""
+    """Whether `--allow NAME` lets it pass. With the others the server refuses the write; or else, since it
+    does not check every update against all that there is (1.13), every call that fits both objects."""
     label: str = ""
     """Name for people."""
 
@@ -136,7 +137,9 @@ def _shared_numbers(after: _After) -> Iterator[Finding]:
                 if key.number
                 else "Write the numbers of each trunk"
             )
-            reason = f"{what} also taken{who} by {_called(two)}, and the server refuses that"
+            reason = (
+                f"{what} also taken{who} by {_called(two)}: the server refuses that, or else all such calls"
+            )
             yield _finding("shared-number", one, "numbers", reason, mend, False)
     for number, trunks in by_number.items():
         for trunk in trunks:
@@ -184,7 +187,7 @@ def _conflicting_rules(after: _After) -> Iterator[Finding]:
             where = f"trunk {_called(trunk)}" if trunk else f"trunk {key.trunk}" if key.trunk else "any trunk"
             reason = (
                 f"{_called(two)} takes the same calls ({where}, {key.number or 'any number'},"
-                f" {'the same PIN' if key.pin else 'no PIN'}), and the server refuses that"
+                f" {'the same PIN' if key.pin else 'no PIN'}): the server refuses that, or else all calls"
             )
             mend = "Give them different trunks, numbers or PINs, or remove one"
             yield _finding("shadowed-rule", one, "trunks", reason, mend, False)

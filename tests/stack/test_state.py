@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -19,9 +21,13 @@ from aiohttp import web
 from livekit import api, rtc
 
 from lab.processes import Supervisor
+from sip.apply import ApplyError, apply
 from sip.connect import Target
+from sip.dispatch import rule_conflict, trunk_conflict
 from sip.live import Live
 from sip.model import InboundTrunk, OutboundTrunk, Rule, State
+from sip.plan import plan
+from sip.unsafe import ALLOWABLE
 from tests.stack.rig import Rig
 
 pytestmark = pytest.mark.stack
@@ -291,3 +297,72 @@ async def test_a_trunk_with_a_live_call_is_not_deleted(livekit_server: Path, tmp
         assert "1 call is on it now" in refused.stdout and "--allow busy-trunk" in refused.stdout
         assert (await sip.state()).inbound[0] == trunk
         await caller.disconnect()
+
+
+NUMBERS = ("+1555", "1555", "+1 (555)", "+1666", "1777", "desk")
+
+
+def _drawn(chance: random.Random) -> State:
+    """Trunks and rules that get into each other's way."""
+
+    def numbers() -> tuple[str, ...]:
+        return tuple(chance.sample(NUMBERS, chance.choice((0, 1, 1, 2))))
+
+    trunks = [
+        InboundTrunk(
+            name=name,
+            numbers=numbers(),
+            allowed_numbers=chance.choice(((), numbers())),
+            allowed_addresses=("203.0.113.1",),
+        )
+        for name in "abc"[: chance.randint(1, 3)]
+    ]
+    rules = [
+        Rule(
+            name=name,
+            kind=chance.choice(("individual", "callee")),
+            pin=chance.choice(("", "", "1", "2")),
+            trunks=tuple(chance.sample([trunk.name for trunk in trunks], chance.randint(0, len(trunks)))),
+            numbers=numbers(),
+            inbound_numbers=chance.choice(((), (), numbers())),
+        )
+        for name in "xyz"[: chance.randint(0, 3)]
+    ]
+    return State(tuple(trunks), (), tuple(rules))
+
+
+async def test_what_the_server_refuses_is_foreseen(livekit_server: Path, tmp_path: Path) -> None:
+    """From one random state to the next: no write is refused that the plan does not foresee.
+
+    What it foresees is refused, or leaves a conflict that fails calls: livekit-server does not check every
+    update against all that there is.
+    """
+    chance = random.Random(4)
+    counts = {"refused": 0, "taken": 0, "conflict": 0}
+    async with shell(livekit_server, tmp_path) as sip, Live(sip.target) as live:
+        for _ in range(250):
+            wanted = _drawn(chance)
+            made = plan(wanted, await live.fetch(), allow=ALLOWABLE, prune=True)
+            if made is None:
+                continue
+            try:
+                await apply(replace(made, findings=()), live)
+                refused = ""
+            except ApplyError as error:
+                refused = str(error)
+            state = await live.fetch()
+            conflict = rule_conflict(state.rules) or any(
+                trunk_conflict(one, [two]) for one, two in itertools.combinations(state.inbound, 2)
+            )
+            if made.refused:
+                assert refused or conflict
+                counts["refused" if refused else "conflict"] += 1
+            else:
+                assert not refused, f"{wanted}\n{made.steps}\n{refused}"
+                assert not conflict
+                assert plan(wanted, state, prune=True) is None
+                counts["taken"] += 1
+            if conflict:
+                for item in (*state.rules, *state.inbound):
+                    await live.delete(item)
+    assert counts["refused"] >= 50 and counts["taken"] >= 50, counts
