@@ -69,10 +69,10 @@ class Chance:
 
     def trunks(self) -> list[InboundTrunk]:
         """Trunks without ids."""
-        return [self._trunk(f"trunk-{number}") for number in range(self._random.randint(0, 5))]
+        return [self._trunk(f"trunk-{number}") for number in range(self._random.randint(1, 5))]
 
     def _trunk(self, name: str) -> InboundTrunk:
-        addresses = self.some(MASKS, 2, 0.5)
+        addresses = self.some(MASKS, 2, 0.6)
         if self.maybe(0.15):
             addresses += self.some(ODD_MASKS, 2, 0)
         asks = self.maybe(0.35)
@@ -80,7 +80,7 @@ class Chance:
             name=name,
             numbers=self.some(NUMBERS, 3, 0.3),
             allowed_addresses=addresses,
-            allowed_numbers=self.some(CALLERS, 3, 0.65),
+            allowed_numbers=self.some(CALLERS, 3, 0.78),
             auth_username=self.pick(("carrier", "pbx")) if asks else "",
             auth_password="secret" if asks and self.maybe(0.9) else "",
             auth_realm=self.pick(("", "example")),
@@ -100,8 +100,8 @@ class Chance:
             pin=self.pick(PINS) if self.maybe(0.2) else "",
             randomize=self._random.choice((None, True, False)),
             trunks=("ST_gone",) if self.maybe(0.05) else known,
-            numbers=self.some(NUMBERS, 3, 0.55),
-            inbound_numbers=self.some(CALLERS, 3, 0.55),
+            numbers=self.some(NUMBERS, 3, 0.62),
+            inbound_numbers=self.some(CALLERS, 3, 0.65),
             hide_phone_number=self.maybe(0.2),
         )
 
@@ -116,7 +116,7 @@ class Chance:
             digest=self._random.choice((None, "carrier", "pbx", "pbx")),
             pin=self._random.choice((None, None, "", *PINS)),
         )
-        if state.inbound and self.maybe(0.85):
+        if state.inbound and self.maybe(0.95):
             call = self._fitted(call, self._random.choice(state.inbound), state)
         if self.maybe(0.02):
             call = replace(call, source=self.pick(BAD_SOURCES))
@@ -136,7 +136,7 @@ class Chance:
             digest=trunk.auth_username or None,
             pin=rule.pin or None,
         )
-        spoilt = self._random.choice(("", "", "", "", "", "called", "caller", "source", "digest", "pin"))
+        spoilt = self._random.choice(("", "", "", "", "", "", "called", "caller", "source", "digest", "pin"))
         return replace(fitted, **{spoilt: getattr(call, spoilt)}) if spoilt else fitted
 
 
