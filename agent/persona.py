@@ -69,6 +69,12 @@ def read_persona(path: Path) -> Persona:
     return parse_persona(text, str(path))
 
 
+def briefed(instructions: str, about: str) -> str:
+    """Instructions, and what is known of this one call: metadata of the job, from its rule or `sip call`."""
+    about = about.strip()
+    return f"{instructions}\n\nAbout this call:\n{about}" if about else instructions
+
+
 def parse_persona(text: str, name: str = "persona") -> Persona:
     """The persona of a text; `name` stands in error messages."""
     lines = text.splitlines()

@@ -27,6 +27,7 @@ from agent.errors import SettingsError
 from agent.failsafe import Failsafe, play_beside
 from agent.greeting import Greeting
 from agent.hangup import before_room_goes, delete_room, ending, follow_caller, hangup
+from agent.persona import briefed
 from agent.record import Record
 from agent.settings import LIVEKIT_NAMES, Settings, read_environment, read_settings
 from agent.sounds import recording
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT = 1800
 """Seconds that running calls get to end after TERM."""
+CALLER_TIMEOUT = 60
+"""Seconds that an agent waits in a room for a caller: then nobody will come, and its place is free again."""
 CALLS_PER_CORE = 8
 PRELOAD = ["agent.worker", "anyio._backends._asyncio"]
 """Imported once and shared by all worker processes; the second is otherwise loaded in a call."""
@@ -84,7 +87,8 @@ async def _talk(ctx: JobContext, settings: Settings, record: Record) -> None:
     record.attach(session)
     failsafe.start(answered=False)
     follow_caller(session, ctx)
-    agent = Agent(instructions=settings.persona.instructions, tools=make_tools(settings.persona, ctx))
+    instructions = briefed(settings.persona.instructions, ctx.job.metadata)
+    agent = Agent(instructions=instructions, tools=make_tools(settings.persona, ctx))
     # The session publishes its track as soon as somebody is in the room: that is what a SIP service answers
     # on. Without a session host: nobody in a call drives the session from afar, and its events would go to
     # the caller.
@@ -108,7 +112,12 @@ async def _caller(ctx: JobContext, session: AgentSession[Any], record: Record) -
         ctx.add_shutdown_callback(_leave_console)
         return call
     try:
-        participant = await ctx.wait_for_participant()
+        async with asyncio.timeout(CALLER_TIMEOUT):
+            participant = await ctx.wait_for_participant()
+    except TimeoutError:
+        logger.warning("no caller came")
+        await hangup(session, ctx=ctx, by="system", reason="no caller came")
+        return None
     except RuntimeError:
         if ctx.room.isconnected():
             raise

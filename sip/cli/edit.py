@@ -109,7 +109,10 @@ def create(
             drafts.append((spec.blank, None))
         made: list[Any] = []
         ready = [
-            (await _checked(spec, live, _given(spec, item, given), given, None), like)
+            (
+                await _checked(spec, live, _given(spec, item, given), given, None, as_it_is=like is not None),
+                like,
+            )
             for item, like in drafts
         ]
         for item, like in ready:
@@ -162,7 +165,7 @@ def update(
             protojson.apply(documents[0], like, before=wire.copy(held))
             new = dataclasses.replace(wire.read(like), id=old.id, managed=old.managed)
         new = _given(spec, flags.cleared(new, spec.flags, clear), given)
-        new = await _checked(spec, live, new, given, old)
+        new = await _checked(spec, live, new, given, old, as_it_is=bool(documents))
         done = await live.update(old, new, like)
         if as_json:
             output.as_json(protojson.dump(live.message(done), show_secrets=show_secrets))
@@ -212,18 +215,24 @@ def _given(spec: Spec, item: Any, given: Mapping[str, Any]) -> Any:
     return spec.adjust(flags.applied(item, spec.flags, given), given)
 
 
-async def _checked(spec: Spec, live: Live, item: Any, given: Mapping[str, Any], old: Any) -> Any:
-    """The item, once it may be sent: trunks of a rule are there, nothing is wrong, nobody is let in."""
+async def _checked(
+    spec: Spec, live: Live, item: Any, given: Mapping[str, Any], old: Any, *, as_it_is: bool = False
+) -> Any:
+    """The item, once it may be sent: trunks of a rule are there, nothing is wrong, nobody is let in.
+
+    What came as JSON is taken `as_it_is`, as `lk sip` does: an opening in it is warned of, not refused.
+    """
     from sip.live import choose, label
     from sip.validate import problems
 
     if isinstance(item, Rule) and (old is None or item.trunks != old.trunks):
-        item = await _with_trunks(live, item, given, choose)
+        item = await _with_trunks(live, item, choose, fill=not (as_it_is or given.get("any_trunk")))
     known = set(problems(old)) if old is not None else set[Problem]()
     errors: list[Problem] = []
     for problem in problems(item):
         allowed = problem.severity == "unsafe" and bool(given.get(spec.allowing))
-        if problem in known or problem.severity == "warning":
+        told = problem.severity == "warning" or (problem.severity == "unsafe" and as_it_is)
+        if problem in known or (told and not allowed):
             output.warn(str(problem))
         elif not allowed:
             errors.append(problem)
@@ -274,13 +283,13 @@ async def _conflicts(live: Live, item: Any) -> list[Problem]:
     ]
 
 
-async def _with_trunks(live: Live, rule: Rule, given: Mapping[str, Any], choose: Callable[..., Any]) -> Rule:
-    """The rule with the ids of its trunks; the only trunk that there is, where it names none."""
+async def _with_trunks(live: Live, rule: Rule, choose: Callable[..., Any], *, fill: bool) -> Rule:
+    """The rule with the ids of its trunks; with `fill` the only trunk that there is, where it names none."""
     trunks = await live.list("inbound")
     if rule.trunks:
         ids = tuple(dict.fromkeys(choose(trunks, "inbound", trunk).id for trunk in rule.trunks))
         return dataclasses.replace(rule, trunks=ids)
-    if given.get("any_trunk") or len(trunks) != 1:
+    if not fill or len(trunks) != 1:
         return rule
     output.say(f"The rule takes the calls of {trunks[0].name or trunks[0].id}, the only inbound trunk.")
     return dataclasses.replace(rule, trunks=(trunks[0].id,))

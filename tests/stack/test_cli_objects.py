@@ -298,6 +298,16 @@ def test_strangers_are_let_in_only_when_that_is_said() -> None:
     assert "trunk_ids" not in sip("rule", "show", "two", "--json").json
 
 
+def test_json_of_lk_is_taken_as_it_is() -> None:
+    """What LiveKit's documentation shows is made without further flags; an opening in it is warned of."""
+    trunk = sip("trunk", "inbound", "create", '{"trunk": {"name": "mine", "numbers": ["+15550100"]}}')
+    assert trunk.code == 0 and "allowed_addresses" in trunk.err
+    rule = '{"dispatch_rule": {"rule": {"dispatchRuleIndividual": {"roomPrefix": "call-"}}, "name": "r"}}'
+    made = sip("rule", "create", rule)
+    assert made.code == 0 and "trunks" in made.err
+    assert "trunk_ids" not in sip("rule", "show", "r", "--json").json
+
+
 def test_rooms_of_a_rule() -> None:
     """Without a kind each caller gets a room; an empty prefix stays empty; kinds can be changed."""
     carrier()

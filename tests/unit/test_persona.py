@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import PersonaError
-from agent.persona import parse_persona, read_persona
+from agent.persona import briefed, parse_persona, read_persona
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = """---
@@ -38,6 +38,12 @@ def test_everything_is_read():
     assert persona.instructions == "You are a receptionist.\n\n- Be short."
     assert persona.target(" KITCHEN ") is persona.targets[1]
     assert persona.target("bar") is None
+
+
+def test_what_is_known_of_a_call_stands_below_the_instructions():
+    """Metadata of a job reaches the language model; without any the instructions stay as they are."""
+    assert briefed("You are kind.", "") == "You are kind."
+    assert briefed("You are kind.", '{"account": 7}\n').endswith('About this call:\n{"account": 7}')
 
 
 def test_the_default_persona_is_good():
