@@ -26,6 +26,7 @@ from sip.connect import Target
 from sip.dispatch import rule_conflict, trunk_conflict
 from sip.live import Live
 from sip.model import InboundTrunk, OutboundTrunk, Rule, State
+from sip.occupied import calls_by_trunk
 from sip.plan import plan
 from sip.unsafe import ALLOWABLE
 from tests.stack.rig import Rig
@@ -291,6 +292,9 @@ async def test_a_trunk_with_a_live_call_is_not_deleted(livekit_server: Path, tmp
         )
         caller = rtc.Room()
         await caller.connect(sip.target.url, token.to_jwt())
+        async with Live(sip.target) as live, asyncio.timeout(10):
+            while await calls_by_trunk(live) != {trunk.id: 1}:
+                await asyncio.sleep(0.05)  # the server stores participants a moment after they have joined
         sip.write(STEPS.replace("+15550101", "+15550109"))
         refused = await sip("apply", "--yes")
         assert refused.returncode == 1
