@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from google.protobuf.message import DecodeError
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -28,6 +28,7 @@ from sip.errors import ServiceError
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 5.0
+MAX_CONNECTIONS = 32
 RECONNECT_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to reach Redis again; the last one repeats."""
 LOCK_EXPIRY = 5
@@ -53,8 +54,11 @@ class Channels:
         """Connect. Raises `ServiceError` when Redis does not answer."""
         mend = "Start the store that livekit-server uses, or set REDIS_URL to its address."
         try:
-            redis = Redis.from_url(
+            pool = BlockingConnectionPool.from_url(
                 redis_url,
+                # More at once wait for a connection instead of failing.
+                max_connections=MAX_CONNECTIONS,
+                timeout=CONNECT_TIMEOUT,
                 socket_connect_timeout=CONNECT_TIMEOUT,
                 socket_timeout=None,
                 socket_keepalive=True,
@@ -67,6 +71,7 @@ class Channels:
                 retry=Retry(NoBackoff(), 0),
                 protocol=2,
             )
+            redis = Redis.from_pool(pool)
         except ValueError as error:
             raise ServiceError("not an address of a Redis", str(error), mend) from error
         try:

@@ -50,6 +50,18 @@ async def test_call_reaches_a_server_and_returns_its_answer(redis: ValkeyServer)
         await server.close()
 
 
+async def test_a_burst_of_calls_waits_for_connections(redis: ValkeyServer) -> None:
+    """Far more calls at once than connections: each gets its answer."""
+    client, server = await Bus.connect(redis.connection_url), await Bus.connect(redis.connection_url)
+    try:
+        await server.serve(*CREATE, InternalCreateSIPParticipantRequest, _answer)
+        answers = await asyncio.gather(*(_create(client, timeout=20.0) for _ in range(300)))
+        assert {answer.sip_call_id for answer in answers} == {"SCL_1"}
+    finally:
+        await client.close()
+        await server.close()
+
+
 async def test_only_one_of_several_servers_handles_a_request(redis: ValkeyServer) -> None:
     """Twenty requests to three servers run twenty handlers, not sixty."""
     client, *servers = [await Bus.connect(redis.connection_url) for _ in range(4)]
