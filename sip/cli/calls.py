@@ -17,9 +17,9 @@ from sip.cli.options import ApiKey, ApiSecret, Json, Stack, Url, Yes
 from sip.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from sip.calls import LiveCall
-    from sip.connect import Target
-    from sip.outgoing import Event, Order, Outcome
+    from sip.api.connect import Target
+    from sip.calls.current import LiveCall
+    from sip.calls.outgoing import Event, Order, Outcome
 
 Numbers = Annotated[bool, typer.Option("--numbers", help="Show phone numbers in full.")]
 Header = Annotated[
@@ -66,8 +66,8 @@ def call(
     The agent joins first, so that nobody is called by an agent that is not there. Exit code 0 only when
     the call was answered (with --no-wait: dialled). Ctrl-C hangs up.
     """
-    from sip.connect import find
-    from sip.outgoing import Order, check, trunk_for
+    from sip.api.connect import find
+    from sip.calls.outgoing import Order, check, trunk_for
 
     if metadata.lstrip()[:1] in ("{", "["):
         _check_json(metadata)
@@ -75,8 +75,8 @@ def call(
     target = find(url, api_key, api_secret, stack)
 
     async def run() -> Outcome:
-        from sip.live import Live
-        from sip.outgoing import place
+        from sip.api.live import Live
+        from sip.calls.outgoing import place
 
         async with Live(target) as live:
             chosen = trunk_for(await live.list("outbound"), trunk)
@@ -120,18 +120,18 @@ def calls(
     as_json: Json = False,
 ) -> None:
     """Who is on the line now: how long, over which trunk, with which agent."""
-    from sip.connect import find
+    from sip.api.connect import find
 
     target = find(url, api_key, api_secret, stack)
 
     async def once() -> None:
-        from sip.live import Live
+        from sip.api.live import Live
 
         async with Live(target) as live:
             await _print_calls(live, numbers=numbers, as_json=as_json)
 
     async def again() -> None:
-        from sip.live import Live
+        from sip.api.live import Live
 
         async with Live(target) as live:
             while True:
@@ -167,17 +167,17 @@ def transfer(
     Exit code 0 when it got there. A call that was over when the server answered is `unconfirmed`: the API
     calls that a success, and it may be one.
     """
-    from sip.calls import target_uri
+    from sip.api.connect import find
+    from sip.calls.current import target_uri
     from sip.codes import meaning
-    from sip.connect import find
 
     target_uri(to)  # before anything is asked
     headers = _headers(header)
     target = find(url, api_key, api_secret, stack)
 
     async def run() -> tuple[Any, LiveCall]:
-        from sip import calls as line
-        from sip.live import Live
+        from sip.api.live import Live
+        from sip.calls import current as line
 
         async with Live(target) as live:
             chosen = line.choose(await line.on_line(live), call)
@@ -222,15 +222,15 @@ def hangup(
     as_json: Json = False,
 ) -> None:
     """End a call: its far end gets BYE, and the room goes on without it."""
-    from sip.connect import find
+    from sip.api.connect import find
 
     if bool(call) == everything:
         raise ConfigurationError("which call?", "", "Name one, or give --all")
     target = find(url, api_key, api_secret, stack)
 
     async def run() -> list[LiveCall]:
-        from sip import calls as line
-        from sip.live import Live
+        from sip.api.live import Live
+        from sip.calls import current as line
 
         async with Live(target) as live:
             on_line = await line.on_line(live)
@@ -251,7 +251,7 @@ def hangup(
 
 
 async def _print_calls(live: Any, *, numbers: bool, as_json: bool) -> None:
-    from sip.calls import masked, on_line
+    from sip.calls.current import masked, on_line
 
     now = time.time()
     found, trunks = await asyncio.gather(on_line(live), live.fetch())
@@ -307,7 +307,7 @@ async def _print_calls(live: Any, *, numbers: bool, as_json: bool) -> None:
 
 def _unnumbered(each: LiveCall) -> str:
     """The room's name; livekit-sip makes it of the caller's number."""
-    from sip.calls import masked
+    from sip.calls.current import masked
 
     name = each.room
     for number in (each.far, each.far.removeprefix("+")):
@@ -390,7 +390,7 @@ def _local(target: Target) -> Any:
 
 
 def _agent_of(target: Target) -> str:
-    from sip.references import environment
+    from sip.wanted.references import environment
 
     stack = _local(target)
     return stack.agent_name if stack else environment().get("AGENT_NAME", "")

@@ -43,7 +43,7 @@ def doctor(
 
     Exit code 1 when something would. Checks that cannot run here say why; they are no fault.
     """
-    from sip.connect import find
+    from sip.api.connect import find
     from sip.finding import Finding
 
     try:
@@ -65,10 +65,10 @@ async def _run(
     target: Any, *, sip: str, call: bool, to: str, presets: tuple[str, ...], probe: bool
 ) -> Report:
     from sip import local
+    from sip.api.live import Live
     from sip.doctor import CHECKS, Context, run
     from sip.doctor.service import split
-    from sip.live import Live
-    from sip.references import environment
+    from sip.wanted.references import environment
 
     if sip:
         host, port = split(sip)

@@ -8,16 +8,16 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sip.checks.problem import Problem
 from sip.cli import flags, output
 from sip.cli.flags import Flag
 from sip.errors import ConfigurationError, SipError
 from sip.model import InboundTrunk, OutboundTrunk, Rule
-from sip.problem import Problem
 
 if TYPE_CHECKING:
-    from sip.connect import Target
-    from sip.live import Live
-    from sip.wire import ApiKind, Message
+    from sip.api.connect import Target
+    from sip.api.live import Live
+    from sip.api.wire import ApiKind, Message
 
 MASK = "***"
 
@@ -48,7 +48,7 @@ def listing(spec: Spec, target: Target, *, as_json: bool, show_secrets: bool) ->
     """All of one kind, sorted by name."""
 
     async def body(live: Live) -> None:
-        from sip import protojson
+        from sip.api import protojson
 
         items: list[Any] = await live.list(spec.kind)
         items.sort(key=lambda item: (item.name, item.id))
@@ -66,8 +66,8 @@ def show(spec: Spec, target: Target, name: str, *, as_json: bool, show_secrets: 
     """One of them, with every field that is set, and what is wrong with it."""
 
     async def body(live: Live) -> None:
-        from sip import protojson
-        from sip.validate import problems
+        from sip.api import protojson
+        from sip.checks.validate import problems
 
         item = await live.find(spec.kind, name)
         if as_json:
@@ -93,7 +93,7 @@ def create(
     """Make one from flags, or one for each JSON object; flags win over the JSON."""
 
     async def body(live: Live) -> None:
-        from sip import protojson, wire
+        from sip.api import protojson, wire
 
         drafts: list[tuple[Any, Message | None]] = []
         for source in sources:
@@ -146,7 +146,7 @@ def update(
         raise ConfigurationError("--replace needs JSON", "flags change single fields")
 
     async def body(live: Live) -> None:
-        from sip import protojson, wire
+        from sip.api import protojson, wire
 
         documents = protojson.documents(flags.text_of(source, "JSON"), spec.kind) if source else []
         if len(documents) > 1:
@@ -181,7 +181,7 @@ def delete(spec: Spec, target: Target, names: Sequence[str], *, yes: bool, as_js
     """Remove them, after a question that says what hangs on them."""
 
     async def body(live: Live) -> None:
-        from sip.live import NOUNS, choose, label
+        from sip.api.live import NOUNS, choose, label
 
         items: list[Any] = await live.list(spec.kind)
         chosen = list({item.id: item for item in (choose(items, spec.kind, name) for name in names)}.values())
@@ -202,7 +202,7 @@ def delete(spec: Spec, target: Target, names: Sequence[str], *, yes: bool, as_js
 
 
 def _run(target: Target, body: Callable[[Live], Coroutine[Any, Any, None]]) -> None:
-    from sip.live import Live
+    from sip.api.live import Live
 
     async def run() -> None:
         async with Live(target) as live:
@@ -222,8 +222,8 @@ async def _checked(
 
     What came as JSON is taken `as_it_is`, as `lk sip` does: an opening in it is warned of, not refused.
     """
-    from sip.live import choose, label
-    from sip.validate import problems
+    from sip.api.live import choose, label
+    from sip.checks.validate import problems
 
     if isinstance(item, Rule) and (old is None or item.trunks != old.trunks):
         item = await _with_trunks(live, item, choose, fill=not (as_it_is or given.get("any_trunk")))
@@ -259,8 +259,8 @@ async def _conflicts(live: Live, item: Any) -> list[Problem]:
 
     To the server, a rule that lists something twice is in conflict with itself.
     """
-    from sip.conflicts import doubles, keys
-    from sip.live import label
+    from sip.api.live import label
+    from sip.plan.conflicts import doubles, keys
 
     if not keys(item):
         return []

@@ -17,7 +17,7 @@ from sip.cli.options import ApiKey, ApiSecret, Json, Stack, Url
 from sip.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from sip.explain import Call, Candidate, Explanation
+    from sip.dispatch.explain import Call, Candidate, Explanation
     from sip.model import State
 
 SHOWN = 8
@@ -63,8 +63,8 @@ def explain(
     The answer is livekit-server's own: its rules are played through, nothing is called. Exit code 0: the
     call reaches a room; 1: it does not.
     """
-    from sip.explain import Call
-    from sip.explain import explain as explained
+    from sip.dispatch.explain import Call
+    from sip.dispatch.explain import explain as explained
 
     from_user, host = _user(caller)
     to_user, its_host = _user(called)
@@ -93,8 +93,8 @@ def explain(
 
 
 async def _live(url: str, key: str, secret: str, stack: str) -> tuple[State, str]:
-    from sip.connect import find
-    from sip.live import Live
+    from sip.api.connect import find
+    from sip.api.live import Live
 
     target = find(url, key, secret, stack)
     async with Live(target) as live:
@@ -103,8 +103,8 @@ async def _live(url: str, key: str, secret: str, stack: str) -> tuple[State, str
 
 def _wanted(file: Path) -> State:
     """The state of a file, with ids; a password that the environment lacks counts as one."""
-    from sip import desired
-    from sip.explain import resolved
+    from sip.dispatch.explain import resolved
+    from sip.wanted import desired
 
     read = desired.read(file)
     lacking = {name for kind, name, field in read.unset if (kind, field) == ("inbound", "auth_password")}

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from sip import durations
+from sip.api import durations
 from sip.cli.names import names_of
 from sip.errors import ConfigurationError
 from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Rule
 
 if TYPE_CHECKING:
-    from sip.wire import ApiKind
+    from sip.api.wire import ApiKind
 
 Shape = Literal["text", "list", "map", "seconds", "number", "switch", "allow", "choice", "secret", "json"]
 _LITERAL: Any = Literal
@@ -306,7 +306,7 @@ def _secret_value(flag: Flag, current: Any, given: Mapping[str, Any]) -> Any:
 def _json_value(flag: Flag, value: str) -> dict[str, Any]:
     from google.protobuf import json_format
 
-    from sip.wire import room_configuration
+    from sip.api.wire import room_configuration
 
     try:
         document = json.loads(text_of(value, flag.names[0]))

@@ -11,7 +11,7 @@ import typer
 from sip.errors import SipError
 
 if TYPE_CHECKING:
-    from sip.wire import ApiKind
+    from sip.api.wire import ApiKind
 
 PATIENCE = 1.5
 """Seconds that a shell waits for names, at most."""
@@ -33,8 +33,8 @@ def names_of(kind: ApiKind) -> Callable[[typer.Context, str], list[tuple[str, st
 
 async def _names(kind: ApiKind, given: dict[str, str]) -> list[tuple[str, str]]:
     """Names with ids as their help; the id itself where there is no name, or where a name stands twice."""
-    from sip.connect import find
-    from sip.live import Live
+    from sip.api.connect import find
+    from sip.api.live import Live
 
     target = find(given["url"], given["api_key"], given["api_secret"], given["stack"])
     async with Live(target) as live:

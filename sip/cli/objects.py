@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sip.api.connect import find
 from sip.cli import edit, flags
 from sip.cli.edit import Spec
 from sip.cli.names import names_of
 from sip.cli.options import ApiKey, ApiSecret, Json, Stack, Url, Yes, examples
-from sip.connect import find
 
 if TYPE_CHECKING:
-    from sip.connect import Target
+    from sip.api.connect import Target
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Passwords and PINs in --json instead of ***.")]
 

@@ -2,7 +2,7 @@
 
 def command(url: Url = "", api_key: ApiKey = "", api_secret: ApiSecret = "", stack: Stack = "",
             as_json: Json = False) -> None:
-    target = find(url, api_key, api_secret, stack)  # sip.connect
+    target = find(url, api_key, api_secret, stack)  # sip.api.connect
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sip.cli.output import Colour, paint
-from sip.compare import Change
-from sip.plan import Plan
-from sip.steps import KINDS, Step
-from sip.unsafe import Finding
+from sip.plan.compare import Change
+from sip.plan.plan import Plan
+from sip.plan.steps import KINDS, Step
+from sip.plan.unsafe import Finding
 
 _SIGNS: dict[str, tuple[str, Colour]] = {
     "create": ("+", "green"),

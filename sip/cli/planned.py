@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sip import connect, desired, live
-from sip.apply import Done, apply
-from sip.checked import checked_plan
+from sip.api import connect, live
+from sip.api.live import Live
 from sip.cli import output
-from sip.desired import Desired
-from sip.document import FileError
 from sip.errors import ApiError, SipError
-from sip.live import Live
 from sip.model import State
-from sip.occupied import calls_by_trunk
-from sip.plan import Plan, strangers
-from sip.steps import Step
+from sip.plan.apply import Done, apply
+from sip.plan.checked import checked_plan
+from sip.plan.occupied import calls_by_trunk
+from sip.plan.plan import Plan, strangers
+from sip.plan.steps import Step
+from sip.wanted import desired
+from sip.wanted.desired import Desired
+from sip.wanted.document import FileError
 
 
 @dataclass(frozen=True)

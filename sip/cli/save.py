@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sip.errors import ConfigurationError, SipError
-from sip.written import dotenv
+from sip.wanted.written import dotenv
 
 
 def check(file: Path, *, force: bool) -> None:

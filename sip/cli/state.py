@@ -12,9 +12,9 @@ import typer
 from sip.cli.options import ApiKey, ApiSecret, Json, Stack, Url, Yes
 
 if TYPE_CHECKING:
-    from sip.apply import Done
     from sip.cli.planned import Planned
-    from sip.steps import Step
+    from sip.plan.apply import Done
+    from sip.plan.steps import Step
 
 _Result = TypeVar("_Result")
 FILE = Path("trunks.yaml")
@@ -81,10 +81,10 @@ def apply(
     What it makes carries a mark; only that is ever deleted, and only with --prune. A second apply of the
     same file writes nothing. When a step fails, what was done stays, and the next apply goes on from there.
     """
-    from sip.apply import ApplyError
     from sip.cli import output
     from sip.cli.planned import Request, carry_out, make
     from sip.errors import SipError
+    from sip.plan.apply import ApplyError
 
     target = (url, api_key, api_secret, stack)
     request = Request(file, target, prune, _names(allow), write_secrets)
@@ -144,10 +144,10 @@ def import_(
     Secrets are not written: the file refers to variables, and lists them. As long as they are not set,
     `sip plan` takes the secrets of the server for unchanged.
     """
-    from sip import written
     from sip.cli import output, save
     from sip.cli.planned import fetch
-    from sip.references import environment
+    from sip.wanted import written
+    from sip.wanted.references import environment
 
     to_file = str(file) != "-"
     if to_file:
@@ -176,7 +176,7 @@ def import_(
 def _run(as_json: bool, work: Coroutine[Any, Any, _Result]) -> _Result:
     """Wait for the work; faults of a file also go to standard output as JSON where that was asked for."""
     from sip.cli import output
-    from sip.document import FileError
+    from sip.wanted.document import FileError
 
     try:
         return asyncio.run(work)
@@ -243,7 +243,7 @@ def _warn(made: Planned, prune: bool) -> None:
 
 
 def _names(allow: Sequence[str] | None) -> tuple[str, ...]:
-    from sip.unsafe import ALLOWABLE
+    from sip.plan.unsafe import ALLOWABLE
 
     for name in allow or ():
         if name not in ALLOWABLE:

@@ -160,7 +160,7 @@ _OPEN = Flag("open", ("--open",), "allow", "Let anybody call in: no addresses, n
 
 
 def _inbound_row(trunk: InboundTrunk, names: Mapping[str, str]) -> Sequence[object]:
-    from sip.validate import open_trunk
+    from sip.checks.validate import open_trunk
 
     auth = trunk.auth_username or ("(open)" if open_trunk(trunk) else "")
     return (

@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import Sequence
 
-from sip.agent_job import AgentJob
+from sip.calls.agent_job import AgentJob
 from sip.doctor.context import CannotRun, Context
 from sip.errors import SipError
 from sip.finding import Finding

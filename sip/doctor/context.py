@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from sip.connect import Target
+from sip.api.connect import Target
+from sip.api.live import Live
 from sip.errors import SipError
-from sip.live import Live
 from sip.local import LocalStack
 from sip.model import State
 

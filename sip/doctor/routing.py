@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from sip import validate
-from sip.dispatch import normalise
+from sip.checks import validate
+from sip.dispatch.decide import normalise
 from sip.doctor.context import Context
 from sip.finding import Finding
 from sip.model import InboundTrunk, Item, OutboundTrunk, State, kind_of
-from sip.steps import KINDS, Step
-from sip.unsafe import findings as unsafe
+from sip.plan.steps import KINDS, Step
+from sip.plan.unsafe import findings as unsafe
 
 SPOKEN = ("PCMU", "PCMA", "G722")
 """Codecs of LiveKit's SIP service and of ours; AMR-WB has to be switched on."""

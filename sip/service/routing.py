@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from livekit import api
 from livekit.protocol import room, sip
 
-from sip import wire
-from sip.explain import Call, Explanation, explain, forbidding
+from sip.api import wire
+from sip.dispatch.explain import Call, Explanation, explain, forbidding
 from sip.model import State
 from sip.service import bus_messages as rpc
 from sip.service.bus import BusError
@@ -79,7 +79,7 @@ class Inbound:
 
     @property
     def match(self) -> Call:
-        """The same, in the words of `sip.explain`."""
+        """The same, in the words of `sip.dispatch.explain`."""
         return Call(self.source_ip, self.caller, self.to_uri.user, self.from_uri.host, self.to_uri.host)
 
     @property

@@ -12,9 +12,9 @@ from livekit import api
 from livekit.protocol import sip
 from redis.asyncio import Redis
 
-from sip.conflicts import doubles, keys
-from sip.dispatch import Call, rule_conflict, trunk_conflict
+from sip.dispatch.decide import Call, rule_conflict, trunk_conflict
 from sip.model import InboundTrunk, Rule, State
+from sip.plan.conflicts import doubles, keys
 from sip.service import bus_messages as rpc
 from sip.service.bus import Bus, BusError
 
@@ -142,7 +142,7 @@ class Chance:
 
 @dataclass(frozen=True)
 class Answer:
-    """What livekit-server said: `outcome` in the words of `sip.dispatch`."""
+    """What livekit-server said: `outcome` in the words of `sip.dispatch.decide`."""
 
     outcome: str
     trunk: str = ""
@@ -186,8 +186,8 @@ class Server:
         await self._store.delete("sip_inbound_trunk", "sip_dispatch_rule")
 
     async def create(self, chance: Chance) -> State:
-        """A state made through the API. Objects that conflict are refused; `sip.dispatch` and `sip.conflicts`
-        must both foresee that."""
+        """A state made through the API. Objects that conflict are refused; `sip.dispatch.decide` and
+        `sip.plan.conflicts` must both foresee that."""
         trunks: list[InboundTrunk] = []
         for trunk in chance.trunks():
             allowed = trunk.numbers or trunk.allowed_addresses or trunk.auth_username

@@ -12,12 +12,12 @@ from livekit import api, rtc
 from livekit.protocol import sip as pb
 from numpy.typing import NDArray
 
-from sip.connect import Target
-from sip.desired import parse
-from sip.live import Live
+from sip.api.connect import Target
+from sip.api.live import Live
 from sip.local import LocalStack
 from sip.presets import load
 from sip.presets.use import Use, use
+from sip.wanted.desired import parse
 from tests.stack.rig import Talker
 from tests.stack.test_sipp import _HEAD
 

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from livekit import api
 
-from sip.calls import Transferred, busy, choose, hang_up, on_line, transfer
-from sip.connect import Target
+from sip.api.connect import Target
+from sip.api.live import Live
+from sip.calls.current import Transferred, busy, choose, hang_up, on_line, transfer
+from sip.calls.outgoing import Event, Order, Outcome, place
 from sip.errors import SipError
-from sip.live import Live
 from sip.local import LocalStack
 from sip.model import OutboundTrunk
-from sip.outgoing import Event, Order, Outcome, place
 from tests.stack.callee_kit import Callee, Manner, Refer
 
 pytestmark = pytest.mark.stack
@@ -83,7 +83,7 @@ async def test_nobody_answers(
 ) -> None:
     """A far end that only rings is given up in time, waited for in one request or watched."""
     if limit is not None:  # what ringing times of more than 70 s get
-        monkeypatch.setattr("sip.outgoing.WAITED", limit)
+        monkeypatch.setattr("sip.calls.outgoing.WAITED", limit)
     outcome, events, callee, left = await placed(stack, "ring", ring_timeout=2)
     assert not outcome.answered
     assert events[-2:] == ["ringing", "failed"]
@@ -94,7 +94,7 @@ async def test_nobody_answers(
 
 async def test_no_worker(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a worker for the agent nobody is called, and the room is gone."""
-    monkeypatch.setattr("sip.outgoing.AGENT_TIMEOUT", 1.0)
+    monkeypatch.setattr("sip.calls.outgoing.AGENT_TIMEOUT", 1.0)
     async with Callee() as callee, line(stack, callee.address, "out") as (live, trunk):
         with pytest.raises(SipError, match="no worker took the job of the agent 'nobody'"):
             await place(live, Order("+15550123", trunk, "nobody"), lambda _: None)

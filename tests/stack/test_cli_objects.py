@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.stack import Options, background
+from sip.api.connect import KEY, SECRET, URL
 from sip.cli import build
-from sip.connect import KEY, SECRET, URL
 from sip.errors import ConfigurationError, SipError
 from sip.local import LocalStack
 from tests.unit.json_kit import SHAPES

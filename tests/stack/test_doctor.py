@@ -13,11 +13,11 @@ import pytest
 from livekit import api
 from typer.testing import CliRunner
 
+from sip.api.connect import Target
+from sip.api.live import Live
 from sip.cli import build
-from sip.connect import Target
 from sip.doctor import CHECKS, Context, Report, run
 from sip.finding import Finding
-from sip.live import Live
 from sip.local import LocalStack
 from sip.model import AgentDispatch
 from tests.stack.rig import Rig, rig

@@ -23,8 +23,8 @@ from typer.testing import CliRunner, Result
 from lab.processes import Supervisor
 from lab.stack import Options, background
 from sip.cli import build
-from sip.dispatch import Decision, decide
-from sip.explain import Call, Explanation, explain
+from sip.dispatch.decide import Decision, decide
+from sip.dispatch.explain import Call, Explanation, explain
 from sip.local import LocalStack
 from sip.model import InboundTrunk, Rule, State
 from sip.service.bus import BusError

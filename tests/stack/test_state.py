@@ -21,14 +21,14 @@ from aiohttp import web
 from livekit import api, rtc
 
 from lab.processes import Supervisor
-from sip.apply import ApplyError, apply
-from sip.connect import Target
-from sip.dispatch import rule_conflict, trunk_conflict
-from sip.live import Live
+from sip.api.connect import Target
+from sip.api.live import Live
+from sip.dispatch.decide import rule_conflict, trunk_conflict
 from sip.model import InboundTrunk, OutboundTrunk, Rule, State
-from sip.occupied import calls_by_trunk
-from sip.plan import plan
-from sip.unsafe import ALLOWABLE
+from sip.plan.apply import ApplyError, apply
+from sip.plan.occupied import calls_by_trunk
+from sip.plan.plan import plan
+from sip.plan.unsafe import ALLOWABLE
 from tests.stack.rig import Rig
 
 pytestmark = pytest.mark.stack

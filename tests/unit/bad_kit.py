@@ -12,8 +12,9 @@ from unittest.mock import patch
 
 from typer.main import get_command
 
-from sip import cli, live
-from sip.connect import Target
+from sip import cli
+from sip.api import live
+from sip.api.connect import Target
 from sip.model import State
 
 _ENVIRONMENT = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sip.api.wire import ApiItem, ApiKind
 from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Rule
-from sip.wire import ApiItem, ApiKind
 
 TRUNK = InboundTrunk(name="My trunk", numbers=("+15105550100",))
 OUTBOUND = OutboundTrunk(

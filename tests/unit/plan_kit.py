@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sip.dispatch import rule_conflict, trunk_conflict
+from sip.dispatch.decide import rule_conflict, trunk_conflict
 from sip.errors import ApiError
 from sip.model import InboundTrunk, OutboundTrunk, Rule, State
 

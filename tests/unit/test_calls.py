@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sip.calls import LiveCall, choose, ladder_says, masked, target_uri
+from sip.calls.current import LiveCall, choose, ladder_says, masked, target_uri
+from sip.calls.outgoing import Order, check, trunk_for
 from sip.cli import build
 from sip.errors import ConfigurationError, NotFound
 from sip.model import OutboundTrunk
-from sip.outgoing import Order, check, trunk_for
 
 ONE = LiveCall("call-a", "sip_+15550199", "inbound", "active", "+15550199", "+15550100", "SCL_aaa1", "x@y")
 TWO = LiveCall("call-b", "callee-1", "outbound", "ringing", "+15550123", "+15550111", "SCL_aab2", "z@y")

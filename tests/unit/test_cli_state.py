@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from sip import cli, live
+from sip import cli
+from sip.api import live
+from sip.api.connect import Target
 from sip.cli import save
-from sip.connect import Target
 from sip.errors import ApiError
 from sip.model import InboundTrunk, OutboundTrunk, Rule, State
 from tests.unit.plan_kit import FakeServer

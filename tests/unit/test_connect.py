@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sip import connect, local
-from sip.connect import KEY, SECRET, URL, Target
+from sip import local
+from sip.api import connect
+from sip.api.connect import KEY, SECRET, URL, Target
 from sip.errors import ConfigurationError, StackNotFound
 
 ENVIRONMENT = {URL: "wss://env.example", KEY: "ekey", SECRET: "esecret"}

@@ -11,10 +11,10 @@ from dotenv import dotenv_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sip import desired, references, written
-from sip.document import FileError, Place
 from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Registration, Rule, State
-from sip.plan import plan
+from sip.plan.plan import plan
+from sip.wanted import desired, references, written
+from sip.wanted.document import FileError, Place
 
 EXAMPLE = Path(__file__).parents[2] / "trunks.yaml"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sip.dispatch import Call, decide, normalise, priority, resolved, rule_conflict, same_number
+from sip.dispatch.decide import Call, decide, normalise, priority, resolved, rule_conflict, same_number
 from sip.model import InboundTrunk, Rule, State
 
 CALL = Call("192.0.2.7", "+15550199", "+15550100", "carrier.example")

@@ -19,8 +19,9 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
+from sip.api.connect import Target
+from sip.api.live import Live
 from sip.cli import build
-from sip.connect import Target
 from sip.doctor import (
     CHECKS,
     Check,
@@ -39,7 +40,6 @@ from sip.doctor import (
 from sip.doctor.context import CannotRun
 from sip.errors import ApiError, ConfigurationError
 from sip.finding import Finding, ordered, worst
-from sip.live import Live
 from sip.local import LocalStack
 from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Rule, State
 

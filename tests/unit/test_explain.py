@@ -15,9 +15,9 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from sip.cli import build
-from sip.dispatch import Call, decide, rule_failures, trunk_failures
-from sip.explain import Explanation, explain, forbidding
-from sip.mend import changed
+from sip.dispatch.decide import Call, decide, rule_failures, trunk_failures
+from sip.dispatch.explain import Explanation, explain, forbidding
+from sip.dispatch.mend import changed
 from sip.model import AgentDispatch, InboundTrunk, Rule, State
 from tests.unit.test_dispatch import CALL, RULE, TRUNK, state
 

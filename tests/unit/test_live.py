@@ -13,11 +13,11 @@ import pytest
 from aiohttp import web
 from livekit.protocol import sip as pb
 
-from sip import live, mark
-from sip.connect import Target
+from sip.api import live, mark
+from sip.api.connect import Target
+from sip.api.failure import explain
+from sip.api.live import Live
 from sip.errors import ApiError, NotFound
-from sip.failure import explain
-from sip.live import Live
 from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Rule
 
 SECRET = "s" * 32

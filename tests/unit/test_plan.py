@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sip.apply import ApplyError, UnsafePlan, apply
 from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Registration, Rule, State
-from sip.plan import Plan, PlanError, Unset, plan, strangers
-from sip.unsafe import ALLOWABLE
+from sip.plan.apply import ApplyError, UnsafePlan, apply
+from sip.plan.plan import Plan, PlanError, Unset, plan, strangers
+from sip.plan.unsafe import ALLOWABLE
 from tests.unit.plan_kit import FakeServer
 
 SAFE = ("203.0.113.0/24",)

@@ -12,14 +12,14 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from sip.desired import parse as parse_trunks
 from sip.errors import ConfigurationError
 from sip.model import State
-from sip.plan import plan
+from sip.plan.plan import plan
 from sip.presets import FACTS, load, names, sources
 from sip.presets.questions import CLOUD_NETWORKS, Target
 from sip.presets.reading import parse
 from sip.presets.use import Use, use
+from sip.wanted.desired import parse as parse_trunks
 from tests.unit.preset_cases import SECRET, Case, cases
 
 WANTED = (

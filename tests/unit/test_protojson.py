@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip import durations, protojson, wire
+from sip.api import durations, protojson, wire
+from sip.api.wire import ApiItem, ApiKind
 from sip.errors import ConfigurationError
 from sip.model import AgentDispatch, InboundTrunk, Media, OutboundTrunk, Rule
-from sip.wire import ApiItem, ApiKind
 from tests.unit.json_kit import SHAPES
 
 

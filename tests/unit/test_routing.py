@@ -10,7 +10,7 @@ import pytest
 from livekit.protocol import sip
 from livekit.protocol.room import RoomConfiguration
 
-from sip.dispatch import Call
+from sip.dispatch.decide import Call
 from sip.model import InboundTrunk, Rule, State
 from sip.service import bus_messages as rpc
 from sip.service.bus import BusError

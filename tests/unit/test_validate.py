@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from sip.checks.validate import OPEN_TRUNK, RULE_WITHOUT_TRUNKS, open_trunk, problems
 from sip.model import AgentDispatch, InboundTrunk, Item, Media, OutboundTrunk, Registration, Rule
-from sip.validate import OPEN_TRUNK, RULE_WITHOUT_TRUNKS, open_trunk, problems
 
 INBOUND = InboundTrunk(name="in", numbers=("+15550100",), allowed_addresses=("203.0.113.0/24",))
 OUTBOUND = OutboundTrunk(name="out", address="sip.carrier.example", numbers=("+15550100",))

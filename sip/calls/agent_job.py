@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sip.errors import ApiError
 
 if TYPE_CHECKING:
-    from sip.live import Live
+    from sip.api.live import Live
 
 LOOK = 0.1
 """Seconds between looks."""

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from sip.errors import SipError
 from sip.model import InboundTrunk, Rule
-from sip.plan import Plan
-from sip.steps import Step
+from sip.plan.plan import Plan
+from sip.plan.steps import Step
 
 
 class Writer(Protocol):
-    """What writes to a LiveKit server: `sip.live.Live`."""
+    """What writes to a LiveKit server: `sip.api.live.Live`."""
 
     async def create(self, item: Any) -> Any: ...  # noqa: D102
     async def update(self, old: Any, new: Any) -> Any: ...  # noqa: D102

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sip.dispatch import normalise
+from sip.dispatch.decide import normalise
 from sip.model import InboundTrunk, Item, Rule
 
 

@@ -15,7 +15,8 @@ from google.protobuf.duration_pb2 import Duration
 from livekit.protocol import agent_dispatch, room
 from livekit.protocol import sip as pb
 
-from sip import mark, model
+from sip import model
+from sip.api import mark
 from sip.errors import ConfigurationError
 from sip.model import (
     AgentDispatch,

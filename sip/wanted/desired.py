@@ -1,8 +1,8 @@
 """`trunks.yaml`: the trunks, rules and registrations that somebody wants, as a `State`.
 
 All problems of a file come in one error, each with its line, the field, the reason and the mend. Secrets are
-references to the environment (`${TWILIO_PASSWORD}`). What a field may hold is `sip.validate`'s to say; here
-is only what YAML adds: types, unknown keys, names that stand for other names.
+references to the environment (`${TWILIO_PASSWORD}`). What a field may hold is `sip.checks.validate`'s to say;
+here is only what YAML adds: types, unknown keys, names that stand for other names.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sip import document, references
-from sip.document import Fault, FileError, Place, Value
-from sip.fields import FIELDS, HINTS, SECTIONS
+from sip.checks.validate import problems as problems_of
 from sip.model import (
     AgentDispatch,
     InboundTrunk,
@@ -27,8 +25,10 @@ from sip.model import (
     State,
     kind_of,
 )
-from sip.reading import Entry, Reading, noun
-from sip.validate import problems as problems_of
+from sip.wanted import document, references
+from sip.wanted.document import Fault, FileError, Place, Value
+from sip.wanted.fields import FIELDS, HINTS, SECTIONS
+from sip.wanted.reading import Entry, Reading, noun
 
 Key = tuple[Kind, str]
 """Kind of an object, and its id or else its name."""
@@ -50,7 +50,7 @@ class Desired:
     unset: Mapping[tuple[Kind, str, str], str] = field(default_factory=dict[tuple[Kind, str, str], str])
     """Secrets whose variable is not set: `{(kind, id or name, field): variable}`; empty in `state`."""
     invalid: tuple[tuple[Key, Fault], ...] = ()
-    """Entries that read well but hold what `sip.validate` refuses; empty unless that was asked for."""
+    """Entries that read well but hold what `sip.checks.validate` refuses; empty unless that was asked for."""
     paths: Mapping[Key, str] = field(default_factory=dict[Key, str])
     """What messages call an entry: `inbound.carrier`."""
     places: Mapping[Key, Mapping[str, Place]] = field(default_factory=dict[Key, Mapping[str, Place]])

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from sip import codes
-from sip.agent_job import AgentJob
-from sip.calls import LiveCall, in_room
+from sip.calls.agent_job import AgentJob
+from sip.calls.current import LiveCall, in_room
 from sip.errors import ApiError, ConfigurationError, NotFound, SipError
 from sip.model import OutboundTrunk
 
 if TYPE_CHECKING:
     from livekit import api
 
-    from sip.live import Live
+    from sip.api.live import Live
 
 RINGING = 30.0
 """Seconds that the far end may ring, LiveKit's default."""
@@ -84,7 +84,7 @@ Until = Literal["dialled", "answered", "ended"]
 
 def trunk_for(trunks: list[OutboundTrunk], name_or_id: str) -> OutboundTrunk:
     """The trunk that was named, or the only one. Raises `NotFound`."""
-    from sip.live import choose
+    from sip.api.live import choose
 
     if name_or_id:
         return choose(trunks, "outbound", name_or_id)
@@ -296,6 +296,6 @@ class _Placing:
 
 
 async def _explained(live: Live, error: BaseException) -> ApiError:
-    from sip.live import explain
+    from sip.api.live import explain
 
     return explain(error, live.target, "dialling")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from sip import check
+from sip.checks import values as check
+from sip.checks.problem import Problem, Severity
 from sip.model import InboundTrunk, Item, OutboundTrunk, Registration, Rule
-from sip.problem import Problem, Severity
 
 __all__ = ["OPEN_TRUNK", "RULE_WITHOUT_TRUNKS", "Problem", "Severity", "open_trunk", "problems"]
 

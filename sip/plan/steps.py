@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sip.compare import Change
 from sip.model import Item, Kind
+from sip.plan.compare import Change
 
 Action = Literal["create", "update", "delete"]
 KINDS: dict[Kind, str] = {

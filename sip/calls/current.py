@@ -22,7 +22,7 @@ from sip.model import record_stem
 if TYPE_CHECKING:
     from livekit.protocol import models
 
-    from sip.live import Live
+    from sip.api.live import Live
 
 Direction = Literal["inbound", "outbound"]
 AT_ONCE = 16

@@ -7,7 +7,7 @@ import os
 import aiohttp
 from livekit import api
 
-from sip.connect import Target
+from sip.api.connect import Target
 from sip.errors import ApiError
 
 CONNECT_TIMEOUT = 5.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sip.desired import Desired
-from sip.document import Fault, FileError, Place
 from sip.model import State
-from sip.plan import Mismatch, Plan, PlanError, plan
+from sip.plan.plan import Mismatch, Plan, PlanError, plan
+from sip.wanted.desired import Desired
+from sip.wanted.document import Fault, FileError, Place
 
 
 def checked_plan(
@@ -19,7 +19,7 @@ def checked_plan(
     busy: Mapping[str, int] | None = None,
     hidden: bool = False,
 ) -> Plan | None:
-    """`sip.plan.plan` for a file.
+    """`sip.plan.plan.plan` for a file.
 
     An entry with values that cannot work is only refused when the plan would write it: what is live already
     may be like that. Raises `FileError` with everything else that keeps a plan from being made.

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sip.fields import is_secret
 from sip.model import Item, Media, Rule
+from sip.wanted.fields import is_secret
 
 _UNORDERED = frozenset({"numbers", "allowed_addresses", "allowed_numbers", "inbound_numbers", "trunks"})
 _USUAL = {"transport": "auto", "include_headers": "none", "media.encryption": "disable"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from sip.dispatch import Call, decide, normalise, rule_failures, same_number, trunk_failures
+from sip.dispatch.decide import Call, decide, normalise, rule_failures, same_number, trunk_failures
 from sip.model import InboundTrunk, Rule, State
 
 _FLAGS = {

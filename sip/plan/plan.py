@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from sip.compare import changes, shown
 from sip.errors import ConfigurationError
 from sip.model import InboundTrunk, Item, Kind, OutboundTrunk, Rule, State, kind_of
-from sip.order import ordered, rank
-from sip.steps import KINDS, Step
-from sip.unsafe import Finding, findings
+from sip.plan.compare import changes, shown
+from sip.plan.order import ordered, rank
+from sip.plan.steps import KINDS, Step
+from sip.plan.unsafe import Finding, findings
 
 Unset = Mapping[tuple[Kind, str, str], str]
 """Secrets whose variable is not set: `{(kind, id or name, field): variable}`."""

@@ -65,7 +65,7 @@ def find(
     layers: list[tuple[str, Mapping[str, str | None]]] = [
         ("flags", {URL: url, KEY: key, SECRET: secret}),
         ("environment", os.environ if environment is None else environment),
-        (".env", dotenv_values(directory / ".env")),
+        (".env", dotenv_values(directory / ".env", interpolate=False)),
     ]
     values: dict[str, str] = {}
     origin = ""

@@ -6,8 +6,8 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from sip.checks.problem import Problem
 from sip.model import Media
-from sip.problem import Problem
 
 KNOWN_CODECS = ("PCMU", "PCMA", "G722", "AMR-WB", "telephone-event")
 """What livekit-sip 1.11 can carry (AMR-WB only where it is listed)."""

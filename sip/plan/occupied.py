@@ -8,7 +8,7 @@ from collections import Counter
 from livekit import api
 from livekit.protocol.models import ParticipantInfo
 
-from sip.live import Live
+from sip.api.live import Live
 
 TRUNK = "sip.trunkID"
 """Attribute of a SIP participant (livekit-sip)."""

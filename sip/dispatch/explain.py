@@ -1,6 +1,6 @@
 """Which trunk and rule an inbound call matches; if none, which field of each refused, and the nearest mend.
 
-What the server decides is `sip.dispatch`; this says why, and what to change. No I/O.
+What the server decides is `sip.dispatch.decide`; this says why, and what to change. No I/O.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from sip.dispatch import (
+from sip.dispatch.decide import (
     Call,
     Decision,
     decide,
@@ -22,8 +22,8 @@ from sip.dispatch import (
     rules_for,
     trunk_failures,
 )
-from sip.mend import Mend, changed
-from sip.mend import nearest as nearest_mends
+from sip.dispatch.mend import Mend, changed
+from sip.dispatch.mend import nearest as nearest_mends
 from sip.model import InboundTrunk, Rule, State
 
 __all__ = ["Call", "Candidate", "Explanation", "Failure", "Mend", "explain", "forbidding", "resolved"]

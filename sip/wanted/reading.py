@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sip import references
-from sip.document import Fault, Place, Severity, Value
 from sip.errors import ConfigurationError
-from sip.fields import HINTS, MEDIA, Field, is_secret
 from sip.model import AgentDispatch, Item, Kind, Media
+from sip.wanted import references
+from sip.wanted.document import Fault, Place, Severity, Value
+from sip.wanted.fields import HINTS, MEDIA, Field, is_secret
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
@@ -216,7 +216,7 @@ class Reading:
             return None
         from google.protobuf import json_format
 
-        from sip.wire import room_configuration
+        from sip.api.wire import room_configuration
 
         try:
             message = room_configuration(self._plain(value))

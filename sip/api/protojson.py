@@ -18,9 +18,9 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from livekit.protocol import sip as pb
 
-from sip import durations, mark, wire
+from sip.api import durations, mark, wire
+from sip.api.wire import ApiKind, Message
 from sip.errors import ConfigurationError
-from sip.wire import ApiKind, Message
 
 MASK = "***"
 """Stands in place of a password or PIN that was not to be shown; reading it changes nothing."""

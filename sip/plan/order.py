@@ -11,9 +11,9 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from sip.conflicts import keys
 from sip.model import InboundTrunk, Rule
-from sip.steps import Step
+from sip.plan.conflicts import keys
+from sip.plan.steps import Step
 
 _PHASES = {
     ("create", "trunk"): 0,

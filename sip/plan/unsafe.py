@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from sip.conflicts import RuleKey, TrunkKey, doubles, keys
-from sip.dispatch import normalise, priority
+from sip.checks.validate import open_trunk
+from sip.dispatch.decide import normalise, priority
 from sip.model import InboundTrunk, Item, Kind, Rule, State, kind_of
-from sip.steps import KINDS, Step
-from sip.validate import open_trunk
+from sip.plan.conflicts import RuleKey, TrunkKey, doubles, keys
+from sip.plan.steps import KINDS, Step
 
 ALLOWABLE = {
     "open-trunk": "anybody may call in: no allowed_addresses and no credentials",

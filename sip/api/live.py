@@ -19,12 +19,12 @@ from livekit import api
 from livekit.protocol import models
 from livekit.protocol import sip as pb
 
-from sip import wire
-from sip.connect import Target
+from sip.api import wire
+from sip.api.connect import Target
+from sip.api.failure import CONNECT_TIMEOUT, explain
+from sip.api.wire import ApiItem, Message
 from sip.errors import ApiError, NotFound
-from sip.failure import CONNECT_TIMEOUT, explain
 from sip.model import InboundTrunk, OutboundTrunk, Rule, State
-from sip.wire import ApiItem, Message
 
 TIMEOUT = 20.0
 """Seconds for one request in all."""

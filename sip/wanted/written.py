@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sip.document import LEADING_ZERO
-from sip.fields import FIELDS, SECTIONS, is_secret
 from sip.model import AgentDispatch, Item, Media, Rule, State, kind_of
+from sip.wanted.document import LEADING_ZERO
+from sip.wanted.fields import FIELDS, SECTIONS, is_secret
 
 _WIDTH = 100
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")

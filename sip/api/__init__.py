@@ -1,0 +1,1 @@
+"""LiveKit's API: where it is, and trunks and rules in its messages."""

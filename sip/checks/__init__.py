@@ -1,0 +1,1 @@
+"""What is wrong with a trunk, a rule or a registration, before a server is asked."""

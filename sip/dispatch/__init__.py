@@ -1,0 +1,1 @@
+"""Which trunk and rule a call gets, as livekit-server decides, and why not."""
