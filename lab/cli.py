@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 stack = typer.Typer(
     help="A whole phone system on this machine: livekit-server, SIP service, speech servers, worker.",
+    short_help="A whole phone system on this machine.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -175,7 +176,9 @@ def demo(
         str, typer.Option("--stack", help="A running stack; by default one is started for the call.")
     ] = "",
 ) -> None:
-    """A real phone call on this machine: start a stack, call the agent, show what was said and how fast.
+    """A real phone call on this machine.
+
+    Starts a stack, calls the agent, shows what was said and how fast, and stops everything.
 
     \b
     Example:

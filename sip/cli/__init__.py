@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -59,44 +60,95 @@ def build() -> typer.Typer:
         rich_markup_mode=None,  # help without Rich: fast, and examples keep their lines
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
-    app.add_typer(trunk, name="trunk")
-    app.add_typer(rule, name="rule")
+    app.add_typer(trunk, name="trunk", short_help="Trunks: who may call in, and the way out.")
+    app.add_typer(rule, name="rule", short_help="Dispatch rules: which room and which agent a call gets.")
     for name, same in (("inbound", inbound), ("outbound", outbound), ("dispatch", rule)):
         app.add_typer(same, name=name, hidden=True)  # as `lk sip` calls them
-    app.add_typer(preset, name="preset")
-    app.command("serve", epilog=examples("sip serve", "sip serve --host 0.0.0.0 --max-calls 20"))(serve)
-    app.command(
-        "call",
-        epilog=examples(
-            "sip call +15550123 --trunk carrier --agent phone-agent",
-            "sip call +15550123 --until answered --json",
+    app.add_typer(preset, name="preset", short_help="Carriers and PBXs: facts, entries, what to do there.")
+    commands: tuple[tuple[str, Callable[..., None], str, tuple[str, ...]], ...] = (
+        (
+            "plan",
+            state.plan,
+            "What has to change to make the live trunks and rules those of a file.",
+            ("sip plan", "sip plan trunks.yaml --prune --check"),
         ),
-    )(call)
-    app.command("doctor", epilog=examples("sip doctor", "sip doctor --call --json"))(doctor)
-    app.command("calls", epilog=examples("sip calls", "sip calls --watch --numbers"))(calls)
-    app.command("transfer", epilog=examples("sip transfer 1 sip:desk@pbx.example"))(transfer)
-    app.command("hangup", epilog=examples("sip hangup 1", "sip hangup --all --yes"))(hangup)
-    app.command("trace", epilog=examples("sip trace call.pcap", "sip trace call.pcap --call 2 --json"))(trace)
-    app.command("plan", epilog=examples("sip plan", "sip plan trunks.yaml --prune --check"))(state.plan)
-    app.command("apply", epilog=examples("sip apply", "sip apply trunks.yaml --yes --prune"))(state.apply)
-    app.command("import", epilog=examples("sip import trunks.yaml", "sip import - --json"))(state.import_)
-    app.command(
-        "explain",
-        epilog=examples(
-            "sip explain --from +15550199 --to +15550100 --source 203.0.113.7",
-            "sip explain --from +15550199 --to +15550100 --source 203.0.113.7 --file trunks.yaml",
+        (
+            "apply",
+            state.apply,
+            "Make the live trunks and rules those of a file.",
+            ("sip apply", "sip apply trunks.yaml --yes --prune"),
         ),
-    )(explain)
-    app.command(
-        "capacity", epilog=examples("sip capacity 10 3", "sip capacity 10 3 --outbound --carrier twilio")
-    )(capacity)
-    app.command("code", epilog=examples("sip code 503", "sip code busy", "sip code q850:17"))(code)
+        (
+            "import",
+            state.import_,
+            "Write the live trunks and rules into a file.",
+            ("sip import trunks.yaml", "sip import - --json"),
+        ),
+        (
+            "explain",
+            explain,
+            "Which trunk and rule a call would match, or why none.",
+            (
+                "sip explain --from +15550199 --to +15550100 --source 203.0.113.7",
+                "sip explain --from +15550199 --to +15550100 --source 203.0.113.7 --file trunks.yaml",
+            ),
+        ),
+        (
+            "doctor",
+            doctor,
+            "What would keep a call from working, and what mends it.",
+            ("sip doctor", "sip doctor --call --json"),
+        ),
+        (
+            "call",
+            call,
+            "Call a number with an agent.",
+            (
+                "sip call +15550123 --trunk carrier --agent phone-agent",
+                "sip call +15550123 --until answered --json",
+            ),
+        ),
+        ("calls", calls, "Who is on the line now.", ("sip calls", "sip calls --watch --numbers")),
+        (
+            "transfer",
+            transfer,
+            "Hand the far end of a call over to somebody else (REFER).",
+            ("sip transfer 1 sip:desk@pbx.example",),
+        ),
+        ("hangup", hangup, "End a call.", ("sip hangup 1", "sip hangup --all --yes")),
+        (
+            "code",
+            code,
+            "What a SIP code or Q.850 cause means, and what mends it.",
+            ("sip code 503", "sip code busy", "sip code q850:17"),
+        ),
+        (
+            "trace",
+            trace,
+            "Calls of a capture: ladder, failures, quality of the audio.",
+            ("sip trace call.pcap", "sip trace call.pcap --call 2 --json"),
+        ),
+        (
+            "capacity",
+            capacity,
+            "Lines, ports, bandwidth and processes for a number of calls.",
+            ("sip capacity 10 3", "sip capacity 10 3 --outbound --carrier twilio"),
+        ),
+        (
+            "serve",
+            serve,
+            "Run the SIP service.",
+            ("sip serve", "sip serve --host 0.0.0.0 --max-calls 20"),
+        ),
+    )
+    for name, command, short, shown in commands:
+        app.command(name, short_help=short, epilog=examples(*shown))(command)
     for point in sorted(entry_points(group="sip.commands"), key=lambda point: point.name):
-        command = point.load()
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=point.name)
+        other = point.load()
+        if isinstance(other, typer.Typer):
+            app.add_typer(other, name=point.name)
         else:
-            app.command(point.name)(command)
+            app.command(point.name)(other)
     return app
 
 
