@@ -35,17 +35,7 @@ def find_cloud_only(state: State) -> Iterator[Finding]:
 
 
 def find_gaps(state: State) -> Iterator[Finding]:
-    """What the embedded service refuses: PINs, TLS, SRTP (docs/design.md, known gaps)."""
-    for rule in state.rules:
-        if rule.pin:
-            yield Finding(
-                "pin-unsupported",
-                "error",
-                "The rule asks for a PIN, and `sip serve` asks callers for none: it refuses its calls with"
-                " 403.",
-                "Remove the PIN, or let livekit-sip or LiveKit Cloud carry these calls",
-                rule.name or rule.id,
-            )
+    """What the embedded service refuses: TLS, SRTP (docs/design.md, known gaps)."""
     for trunk in (*state.inbound, *state.outbound):
         wants: list[str] = []
         if isinstance(trunk, OutboundTrunk) and trunk.transport == "tls":

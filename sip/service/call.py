@@ -107,6 +107,8 @@ class Call:
         self.active: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_notify: Callable[[Request], None] | None = None
         """Set while a REFER is under way."""
+        self.on_digits: Callable[[str], None] | None = None
+        """Set while a PIN is asked for: keys pressed go nowhere else."""
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._last_answer: Callable[[str], None] | None = None
@@ -178,6 +180,9 @@ class Call:
             case Answering():
                 self.attributes = dict(message.attributes)
                 answer("")
+            case Digits():
+                if self.on_digits:
+                    self.on_digits(message.digits)
             case Active():
                 self.mark("active")
                 if not self.active.done():
@@ -270,7 +275,9 @@ class Call:
             )
             return
         transaction.reply(200)
-        if digit and self.media:
+        if digit and self.on_digits:
+            self.on_digits(digit)
+        elif digit and self.media:
             self.media.send(Digits(self.key, digit))
 
     def _on_notify(self, transaction: ServerTransaction) -> None:

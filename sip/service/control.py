@@ -56,6 +56,8 @@ class CallSpec:
     """With nobody else in the room for so long after the answer the call ends; not during a transfer."""
     remote_headers: Strings = field(default_factory=_strings)
     """Headers of the far end's INVITE, for the `lk.sip.GetRemoteHeaders` room RPC."""
+    asks_pin: bool = False
+    """Answer at once, in no room: `Play` says what the caller hears, `Admit` brings the room."""
     rtp_host: str = ""
     """Address of this machine for RTP with the far end; empty: baresip's own sockets, on loopback."""
     rtp_low: int = 0
@@ -101,10 +103,26 @@ class Attributes(Message):
 
 @dataclass(frozen=True)
 class Digits(Message):
-    """The far end pressed these (SIP INFO); RFC 4733 events reach the media process by themselves."""
+    """The far end pressed these. To the media process by SIP INFO; to the edge by RFC 4733."""
 
     key: str
     digits: str
+
+
+@dataclass(frozen=True)
+class Play(Message):
+    """Acknowledged once the caller has heard it, or something else took its place. Only before `Admit`."""
+
+    key: str
+    sound: str
+    """Name in `sip.service.sounds`, `beep`, or empty for silence."""
+
+
+@dataclass(frozen=True)
+class Admit(Message):
+    """The PIN was right: this is the call's room. `spec` takes the place of the one in `Expect`."""
+
+    spec: CallSpec
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any
 
 from livekit.protocol import sip
 
+from sip import codes
 from sip.service import bus_messages as rpc
 from sip.service import mapping, sdp
-from sip.service.call import ALLOW, HOST, Call, Desk
-from sip.service.control import CallSpec, Expect, RoomSpec
+from sip.service.call import ALLOW, HOST, Call, Desk, Over
+from sip.service.control import Admit, CallSpec, Expect, Play, RoomSpec
 from sip.service.dialog import Dialog
 from sip.service.digest import Verdict
 from sip.service.ladder import Ladder
@@ -20,8 +21,10 @@ from sip.service.leg import SDP, Invitation, Leg
 from sip.service.messages import Pairs, Response, address_of, respond, set_all
 from sip.service.negotiation import MIN_SESSION, Timer, session_timer
 from sip.service.peer import Peer
-from sip.service.record import Ending, Facts
-from sip.service.routing import Inbound, Refused, Route, participant_token
+from sip.service.pin import NO_PIN, WRONG_PIN
+from sip.service.pin_prompt import NotAdmitted, PinPrompt
+from sip.service.record import Ending, Facts, PinFacts
+from sip.service.routing import Inbound, Refused, Route, asks_pin, participant_token
 from sip.service.transaction import ServerTransaction
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,10 @@ MARGIN = 10.0
 STILL_RINGING = 60.0
 """Seconds after which 180 is repeated (RFC 3261 13.3.1.1), so that no proxy gives up."""
 WRONG_PASSWORDS = 3
+PROMPT_TIMEOUT = 15.0
+"""Seconds that a sentence may take."""
+_NOT_ADMITTED = {NO_PIN: 408, WRONG_PIN: 403}
+"""What the BYE says of a caller who got into no room."""
 EXTENSIONS = {"timer"}
 
 
@@ -56,6 +63,7 @@ class InboundCall(Call):
         self._transaction, self._invite = transaction, invite
         self._invitation: Invitation | None = None
         self._dispatch = rpc.EvaluateSIPDispatchRulesResponse()
+        self._inbound: Inbound | None = None
         self._timer: Timer | None = None
         self._dialog: Dialog | None = None
         transaction.on_no_ack = lambda: self.end(Ending("service", "no ACK to our 200", 408))
@@ -67,8 +75,13 @@ class InboundCall(Call):
     async def _carry(self) -> None:
         self._check()
         self._dispatch = await self.until(self._admit())
-        await self._ring()
-        await self._answer()
+        if asks_pin(self._dispatch):
+            await self._ring(self._spec_in_no_room())
+            await self._answer()
+            await self._ask_pin()
+        else:
+            await self._ring(self._spec())
+            await self._answer()
         await self._talk()
 
     def _check(self) -> None:
@@ -103,6 +116,7 @@ class InboundCall(Call):
         dispatch = await self.desk.routing.accept(described, route)
         self.facts.trunk_id = dispatch.sip_trunk_id or route.trunk_id
         self.facts.rule_id, self.facts.room = dispatch.sip_dispatch_rule_id, dispatch.room_name
+        self._inbound = described
         self.mark("admitted")
         return dispatch
 
@@ -122,13 +136,42 @@ class InboundCall(Call):
         why = "wrong username or password" if verdict is Verdict.WRONG else "asked for credentials"
         raise Refused(407, f"trunk {route.trunk_id}: {why}", headers=[("Proxy-Authenticate", challenge)])
 
-    async def _ring(self) -> None:
+    async def _ask_pin(self) -> None:
+        """Until the caller typed a PIN that opens a room; then he is on his way into it."""
+        pin = self.facts.pin = PinFacts()
+        prompt = PinPrompt(self._play, self._open)
+        self.on_digits = prompt.press
+        self.mark("pin_asked")
+        logger.info("a PIN is asked for", extra=self.log_fields())
+        try:
+            dispatch = await self.until(prompt.run())
+        except NotAdmitted as refused:
+            pin.outcome = refused.reason
+            code = _NOT_ADMITTED[refused.reason]
+            self.end(Ending("service", refused.reason, code, q850=codes.q850(code)))
+            raise Over from refused
+        finally:
+            self.on_digits = None
+            pin.wrong_tries = prompt.wrong_tries
+        pin.outcome, self._dispatch = "right", dispatch
+        self.facts.rule_id, self.facts.room = dispatch.sip_dispatch_rule_id, dispatch.room_name
+        self.mark("pin_accepted")
+        self._tell_media(Admit(self._spec()))
+
+    async def _play(self, sound: str) -> None:
+        assert self.media
+        await self.media.request(Play(self.key, sound), PROMPT_TIMEOUT)
+
+    async def _open(self, pin: str) -> rpc.EvaluateSIPDispatchRulesResponse | None:
+        assert self._inbound
+        return await self.desk.routing.open(self._inbound, self.facts.trunk_id, pin)
+
+    async def _ring(self, spec: CallSpec) -> None:
         """Room and near leg; 180 reaches the caller when the near leg rings, 200 is left to `_answer`."""
         assert self._dialog
         media = self._take_media()
         self.far = Leg(self.desk.far, self._dialog, self._transaction.source, self)
         self.far.remote_allow = {method.upper() for method in self._invite.tokens("Allow")}
-        spec = self._spec()
         await self._request_media(Expect(spec), MARGIN)
         peer = Peer("udp", HOST, media.sip_port)
         near = self.desk.near
@@ -213,6 +256,16 @@ class InboundCall(Call):
                     self.far.ack(response.sequence)
             if response.code in (408, 481):
                 self.end(Ending("far", "session refresh failed", response.code))
+
+    def _spec_in_no_room(self) -> CallSpec:
+        """A call that is answered before its room is known."""
+        return CallSpec(
+            **self._spec_defaults(),
+            room=RoomSpec("", "", ""),
+            ringing_timeout=RINGING_TIMEOUT,
+            max_call_duration=MAX_CALL_DURATION,
+            asks_pin=True,
+        )
 
     def _spec(self) -> CallSpec:
         dispatch, settings = self._dispatch, self.desk.settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sip import codes
-from sip.service.limits import AGENT_GONE
+from sip.service.limits import AGENT_GONE, NOBODY_HEARD
 from sip.service.messages import Request
 from sip.service.record import Ending
 
@@ -42,6 +42,8 @@ def room_reason(ending: Ending, *, answered: bool) -> str:
         return 'Q.850;cause=102;text="Recovery on timer expiry"'
     if ending.reason == AGENT_GONE:
         return 'Q.850;cause=41;text="Temporary failure"'
+    if ending.reason == NOBODY_HEARD:
+        return 'Q.850;cause=19;text="No answer from user"'
     if ending.reason.startswith("error"):
         return 'Q.850;cause=38;text="Network out of order"'
     return 'Q.850;cause=16;text="Normal call clearing"'

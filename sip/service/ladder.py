@@ -22,6 +22,7 @@ from sip.service.peer import Peer
 logger = logging.getLogger(__name__)
 
 _SECRET = re.compile(r'(?im)^((?:proxy-)?authorization\s*:.*?\bresponse\s*=\s*")[^"]*')
+_KEYS = re.compile(r"(?is)^(INFO .*?dtmf.*?\r?\n\r?\n).+")
 
 
 class Ladder:
@@ -35,11 +36,13 @@ class Ladder:
         self._directory, self._now = directory, now
 
     def add(self, direction: str, peer: Peer, data: bytes) -> None:
-        """One message of the far leg, sent or received; digest responses are blotted out."""
+        """One message of the far leg, sent or received; digest responses and keys pressed are blotted out."""
         self.messages += 1
         if self._directory is None:
             return
         text = _SECRET.sub(r"\1…", data.decode(errors="replace"))
+        # Keys may be a PIN or a card's number.
+        text = _KEYS.sub(r"\1…", text)
         line = {
             "t": round(self._now(), 6),
             "dir": direction,

@@ -6,6 +6,8 @@ from sip.service.control import CallSpec
 
 AGENT_GONE = "agent gone"
 """Nobody else has been in the room for `CallSpec.alone_timeout`: the agent's worker died, or it left."""
+NOBODY_HEARD = "nobody in the room can be heard"
+"""`CallSpec.ringing_timeout` is over: no agent came, or it sent no audio."""
 
 
 class Limits:

@@ -29,6 +29,7 @@ from sip.errors import ServiceError
 from sip.service import logs
 from sip.service.bridge import Clock
 from sip.service.control import (
+    Admit,
     Attributes,
     CallSpec,
     Channel,
@@ -43,6 +44,7 @@ from sip.service.control import (
     Load,
     Message,
     NearMedia,
+    Play,
     Ready,
     Relayed,
     Transferring,
@@ -50,6 +52,7 @@ from sip.service.control import (
 )
 from sip.service.loopback import ANY_PORTS, RTP_PORTS, confine
 from sip.service.media_call import MediaCall
+from sip.service.media_pin_call import MediaPinCall
 from sip.service.relay import NoPort, Relay, Relays
 from sip.service.room_audio import keep_warm
 
@@ -144,6 +147,14 @@ class MediaProcess:
                     self.channel.send(Ended(spec.key, f"no RTP: {error}"))
                 else:
                     self._begin(message, spec, answer)
+            case Play(key=key, sound=sound):
+                if isinstance(call := self._calls.get(key), MediaPinCall):
+                    call.play(sound, answer)
+                else:
+                    answer("no call that is asked for a PIN")
+            case Admit(spec=spec):
+                if isinstance(call := self._calls.get(spec.key), MediaPinCall):
+                    call.admit(spec)
             case Drain():
                 self._draining = True
                 self._leave_if_drained()
@@ -151,7 +162,7 @@ class MediaProcess:
                 self._tell(message)
 
     def _begin(self, message: Expect | Dial, spec: CallSpec, answer: Callable[[str], None]) -> None:
-        call = MediaCall(self, spec)
+        call = MediaPinCall(self, spec) if spec.asks_pin else MediaCall(self, spec)
         if isinstance(message, Dial):
             self._handles += 1
             self._carry(call, call.run_outbound(answer))

@@ -27,7 +27,7 @@ from sip.service.control import (
     Refuse,
     Strings,
 )
-from sip.service.limits import Limits
+from sip.service.limits import NOBODY_HEARD, Limits
 from sip.service.loopback import RTP_PORTS, confine
 from sip.service.near_leg import NearLeg, place
 from sip.service.participant import JoinError, RoomEvents, RoomParticipant
@@ -93,6 +93,8 @@ class MediaCall:
         self._active_at = 0.0
         self._limits: Limits | None = None
         self._held = self._transferring = False
+        self._agent_due = False
+        """Whether a call that is answered still waits for its agent, as long as another may ring."""
 
     @property
     def key(self) -> str:
@@ -154,7 +156,7 @@ class MediaCall:
             now,
             heard_at=self._bridge.uplink.heard_at,
             held=self._held or self._near.held,
-            alone=self.room.alone and not self._transferring,
+            alone=self.room.alone and not self._transferring and not self._agent_due,
         )
         if reason:
             self._hang_up(reason)
@@ -184,7 +186,7 @@ class MediaCall:
                 near = await self._until(self._invited)
                 await self._until(self._heard)
         except TimeoutError as error:
-            raise Refused(486, "nobody in the room can be heard") from error
+            raise Refused(486, NOBODY_HEARD) from error
         await self._until(self._host.channel.request(Answering(self.key, self.room.attributes)))
         await self._until(near.answer())
         await self._activate(near)

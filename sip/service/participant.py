@@ -74,7 +74,7 @@ class RoomParticipant:
         prepare()
         self._room = rtc.Room()
         self._joining: asyncio.Task[None] | None = None
-        self._left = False
+        self._joined = self._left = False
         self._lost: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._microphone: Microphone | None = None
@@ -89,8 +89,8 @@ class RoomParticipant:
 
     @property
     def attributes(self) -> Strings:
-        """The participant's attributes as the room knows them; after `join`."""
-        return dict(self._room.local_participant.attributes)
+        """The participant's attributes as the room knows them; none before `join`."""
+        return dict(self._room.local_participant.attributes) if self._joined else {}
 
     @property
     def alone(self) -> bool:
@@ -101,6 +101,10 @@ class RoomParticipant:
     def hears_another_caller(self) -> bool:
         """Whether another SIP participant is in the room: two calls are bridged without an agent."""
         return any(other.kind == _SIP for other in self._room.remote_participants.values())
+
+    def enter(self, spec: RoomSpec, remote_headers: Strings) -> None:
+        """Which room it is, where that was not known from the start; before `join`."""
+        self.spec, self.remote_headers = spec, remote_headers
 
     async def join(self, timeout: float) -> None:
         """Join. Raises `JoinError`, and `TimeoutError` after `timeout` seconds; what joins later leaves."""
@@ -118,6 +122,7 @@ class RoomParticipant:
                 await asyncio.shield(self._joining)
         except rtc.ConnectError as error:
             raise JoinError(error.message) from error
+        self._joined = True
         local = self._room.local_participant
         local.register_rpc_method("lk.sip.EndCall", self._end_call)
         local.register_rpc_method("lk.sip.GetRemoteHeaders", self._remote_headers)

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sip import codes
+
+
+@dataclass
+class PinFacts:
+    """What became of the question for a PIN. No PIN stands here, right or wrong."""
+
+    outcome: str = "hung up"
+    """`right`, `wrong pin`, `no pin`, or the caller `hung up` before."""
+    wrong_tries: int = 0
 
 
 @dataclass
@@ -27,6 +36,8 @@ class Facts:
     times: dict[str, float] = field(default_factory=dict[str, float])
     code: int = 0
     """Final code of the INVITE."""
+    pin: PinFacts | None = None
+    """Where a PIN was asked for."""
 
 
 @dataclass(frozen=True)
@@ -65,4 +76,4 @@ def summary(facts: Facts, ending: Ending, quality: Mapping[str, Any]) -> dict[st
         "reason": ending.reason,
         "q850": ending.q850 or (16 if answered else codes.q850(facts.code)),
         "quality": dict(quality),
-    }
+    } | ({"pin": asdict(facts.pin)} if facts.pin else {})

@@ -87,6 +87,34 @@ class Inbound:
         """User of From. Without one livekit-server 1.13.5 would end at a rule that hides numbers."""
         return self.from_uri.user or ANONYMOUS
 
+    @property
+    def described(self) -> rpc.SIPCall:
+        """The call, in the new fields of both questions."""
+        from_uri = sip.SIPUri()
+        from_uri.CopyFrom(self.from_uri)
+        from_uri.user = self.caller
+        return rpc.SIPCall(
+            lk_call_id=self.lk_call_id,
+            source_ip=self.source_ip,
+            address=self.uri,
+            to=self.to_uri,
+            sip_call_id=self.sip_call_id,
+            **{"from": from_uri},
+        )
+
+    @property
+    def evaluation(self) -> rpc.EvaluateSIPDispatchRulesRequest:
+        """Which rule takes the call?"""
+        return rpc.EvaluateSIPDispatchRulesRequest(
+            call=self.described,
+            sip_call_id=self.lk_call_id,
+            calling_number=self.caller,
+            calling_host=self.from_uri.host,
+            called_number=self.to_uri.user,
+            called_host=self.to_uri.host,
+            src_address=self.source_ip,
+        )
+
 
 @dataclass(frozen=True)
 class Route:
@@ -110,27 +138,8 @@ class Routing:
         Both questions are asked at once: evaluating rules changes nothing, and the server finds the trunk
         for each.
         """
-        from_uri = sip.SIPUri()
-        from_uri.CopyFrom(call.from_uri)
-        from_uri.user = call.caller
-        described = rpc.SIPCall(
-            lk_call_id=call.lk_call_id,
-            source_ip=call.source_ip,
-            address=call.uri,
-            to=call.to_uri,
-            sip_call_id=call.sip_call_id,
-            **{"from": from_uri},
-        )
-        authentication = rpc.GetSIPTrunkAuthenticationRequest(call=described)
-        evaluation = rpc.EvaluateSIPDispatchRulesRequest(
-            call=described,
-            sip_call_id=call.lk_call_id,
-            calling_number=call.caller,
-            calling_host=call.from_uri.host,
-            called_number=call.to_uri.user,
-            called_host=call.to_uri.host,
-            src_address=call.source_ip,
-        )
+        authentication = rpc.GetSIPTrunkAuthenticationRequest(call=call.described)
+        evaluation = call.evaluation
         auth, dispatch = await asyncio.gather(
             self._ask("GetSIPTrunkAuthentication", authentication, rpc.GetSIPTrunkAuthenticationResponse),
             self._ask("EvaluateSIPDispatchRules", evaluation, rpc.EvaluateSIPDispatchRulesResponse),
@@ -151,20 +160,34 @@ class Routing:
         return Route(auth.sip_trunk_id, credentials, dispatch)
 
     async def accept(self, call: Inbound, route: Route) -> rpc.EvaluateSIPDispatchRulesResponse:
-        """The rule that takes the call, told only after its credentials were proven. Raises `Refused`."""
+        """The rule that takes the call, told only after its credentials were proven. Raises `Refused`.
+
+        There is no room in it where `asks_pin`.
+        """
         dispatch = route.dispatch
-        result = dispatch.result if dispatch else rpc.DROP
-        if dispatch and (
-            result == rpc.REQUEST_PIN or (result == rpc.LEGACY_ACCEPT_OR_PIN and dispatch.request_pin)
-        ):
-            why = f"rule {dispatch.sip_dispatch_rule_id} asks for a PIN, which this service does not serve"
-            raise Refused(403, why, "PIN Not Supported")
-        if dispatch and result in (rpc.ACCEPT, rpc.LEGACY_ACCEPT_OR_PIN) and dispatch.room_name:
+        if dispatch and (asks_pin(dispatch) or _leads_to_room(dispatch)):
             return dispatch
         explanation = await self._explain(call)
         if explanation is None or explanation.code == 200:
             raise Refused(404, "livekit-server found no dispatch rule")
         raise Refused(explanation.code, str(explanation))
+
+    async def open(
+        self, call: Inbound, trunk_id: str, pin: str
+    ) -> rpc.EvaluateSIPDispatchRulesResponse | None:
+        """The rule with this PIN; None when there is none. Raises `Refused`. Without a PIN: a rule that asks
+        for none."""
+        evaluation = call.evaluation
+        evaluation.sip_trunk_id, evaluation.pin, evaluation.no_pin = trunk_id, pin, not pin
+        try:
+            dispatch = await self._ask(
+                "EvaluateSIPDispatchRules", evaluation, rpc.EvaluateSIPDispatchRulesResponse
+            )
+        except Refused as refused:
+            if refused.code == 404:
+                return None
+            raise
+        return dispatch if _leads_to_room(dispatch) else None
 
     async def _no_trunk(self, call: Inbound) -> None:
         """A rule without trunks takes calls without a trunk, but not past a trunk that forbids this one."""
@@ -219,6 +242,17 @@ class LiveKitDirectory:
             self._livekit.sip.list_dispatch_rule(sip.ListSIPDispatchRuleRequest()),
         )
         return State(inbound=tuple(map(wire.read, trunks.items)), rules=tuple(map(wire.read, rules.items)))
+
+
+def asks_pin(dispatch: rpc.EvaluateSIPDispatchRulesResponse) -> bool:
+    """Whether the caller must type a PIN before he learns of a room."""
+    legacy = dispatch.result == rpc.LEGACY_ACCEPT_OR_PIN and dispatch.request_pin
+    return legacy or dispatch.result == rpc.REQUEST_PIN
+
+
+def _leads_to_room(dispatch: rpc.EvaluateSIPDispatchRulesResponse) -> bool:
+    accepted = dispatch.result in (rpc.ACCEPT, rpc.LEGACY_ACCEPT_OR_PIN) and not asks_pin(dispatch)
+    return accepted and bool(dispatch.room_name)
 
 
 def participant_token(

@@ -1,4 +1,4 @@
-"""Call progress tones as PCM: ring-back, as in North America (440 + 480 Hz, 2 s on, 4 s off)."""
+"""Tones as PCM: ring-back, as in North America (440 + 480 Hz, 2 s on, 4 s off), and a short beep."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ FREQUENCIES_HZ = (440, 480)
 ON_SECONDS, OFF_SECONDS = 2, 4
 LEVEL = 0.1
 """Peak of each of the two frequencies, of full scale: -20 dBFS."""
+BEEP_HZ, BEEP_SECONDS = 880, 0.15
 
 
 class Ringback:
@@ -27,6 +28,14 @@ class Ringback:
             self._at = size - len(piece)
             piece += self._cycle[: self._at]
         return piece
+
+
+def beep(rate: int) -> bytes:
+    """What was typed is accepted: a short tone, 16-bit mono PCM at `rate` Hz."""
+    time = np.arange(round(BEEP_SECONDS * rate)) / rate
+    # Whole periods under half a sine: it begins and ends without a click.
+    tone = np.sin(2 * np.pi * BEEP_HZ * time) * np.sin(np.pi * time / BEEP_SECONDS)
+    return (tone * 2 * LEVEL * 32767).astype(np.int16).tobytes()
 
 
 @lru_cache(maxsize=4)

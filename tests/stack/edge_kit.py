@@ -50,6 +50,8 @@ class FakeBus:
             attributes_to_headers={"agent.mood": "X-Mood"},
             headers_to_attributes={"X-Account": "account"},
         )
+        self.pins: dict[str, rpc.EvaluateSIPDispatchRulesResponse] = {}
+        """What a PIN opens; empty: a room without one."""
         self.asked: list[Proto] = []
         self.served: dict[tuple[str, ...], Callable[[Any], Awaitable[Proto]]] = {}
         self.down = False
@@ -60,7 +62,11 @@ class FakeBus:
         self.asked.append(request)
         if self.down:
             raise BusError("unavailable", "no response from servers")
-        return self.auth if method == "GetSIPTrunkAuthentication" else self.dispatch
+        if method == "GetSIPTrunkAuthentication":
+            return self.auth
+        if request.pin or request.no_pin:
+            return self.pins.get(request.pin, rpc.EvaluateSIPDispatchRulesResponse(result=rpc.DROP))
+        return self.dispatch
 
     async def serve(
         self,
@@ -145,6 +151,8 @@ class FakeMedia(asyncio.DatagramProtocol):
             self.channel.send(control.Joined(message.spec.key, "PA_x"))
             answer("")
             self.call_out(message.spec)
+        elif isinstance(message, control.Play):
+            answer("")
         elif isinstance(message, control.End):
             self.ended(message.key, message.reason)
         elif isinstance(message, control.Drain):

@@ -43,6 +43,19 @@ def test_digest_responses_are_blotted_out(tmp_path: Path) -> None:
     assert "INVITE" in text
 
 
+def test_keys_pressed_are_blotted_out(tmp_path: Path) -> None:
+    """SIP INFO may bring a PIN or a card's number; that a key was pressed stays to be seen."""
+    ladder = Ladder(tmp_path, "x")
+    for head, body in (
+        ("Content-Type: application/dtmf-relay", "Signal=7\r\nDuration=160\r\n"),
+        ("c: Application/DTMF", "7"),
+    ):
+        ladder.add("in", PEER, f"INFO sip:x SIP/2.0\r\nCSeq: 2 INFO\r\n{head}\r\n\r\n{body}".encode())
+    lines = [json.loads(line) for line in (tmp_path / "x.ladder.jsonl").read_text().splitlines()]
+    assert [line["first"] for line in lines] == ["INFO sip:x SIP/2.0"] * 2
+    assert not any("7" in line["text"] for line in lines)
+
+
 def test_without_a_directory_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No records wanted: none made, and messages are still counted."""
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from sip.dispatch.decide import Call
 from sip.model import InboundTrunk, Rule, State
 from sip.service import bus_messages as rpc
 from sip.service.bus import BusError
-from sip.service.routing import Inbound, Refused, Routing, participant_token
+from sip.service.routing import Inbound, Refused, Routing, asks_pin, participant_token
 
 CALL = Call("192.0.2.7", "+15550199", "+15550100", "carrier.example")
 TRUNK = InboundTrunk("carrier", "ST_1", ("+1 (555) 0100",), ("192.0.2.0/24",))
@@ -84,6 +84,40 @@ async def test_both_questions_describe_the_call() -> None:
     assert (await routing.accept(inbound(), route)).room_name == "r"
 
 
+@pytest.mark.parametrize(
+    ("pin", "answer", "opens"),
+    [
+        ("1234", rpc.EvaluateSIPDispatchRulesResponse(result=rpc.ACCEPT, room_name="r"), True),
+        ("", rpc.EvaluateSIPDispatchRulesResponse(result=rpc.ACCEPT, room_name="r"), True),
+        ("4321", rpc.EvaluateSIPDispatchRulesResponse(result=rpc.DROP), False),
+        ("4321", rpc.EvaluateSIPDispatchRulesResponse(result=rpc.REQUEST_PIN, request_pin=True), False),
+        ("4321", BusError("failed_precondition", "No SIP Dispatch Rules defined"), False),
+    ],
+)
+async def test_a_pin_is_asked_about(pin: str, answer: Any, opens: bool) -> None:
+    """The same call and its trunk are asked about again with what was typed; `#` alone says so."""
+    auth = rpc.GetSIPTrunkAuthenticationResponse(sip_trunk_id="ST_1")
+    asks = rpc.EvaluateSIPDispatchRulesResponse(result=rpc.REQUEST_PIN, sip_dispatch_rule_id="SDR_1")
+    bus = Bus(GetSIPTrunkAuthentication=auth, EvaluateSIPDispatchRules=asks)
+    routing = Routing(bus, Directory())
+    route = await routing.route(inbound())
+    first = bus.asked["EvaluateSIPDispatchRules"]
+    assert asks_pin(await routing.accept(inbound(), route))
+    bus.answers["EvaluateSIPDispatchRules"] = answer
+    assert bool(await routing.open(inbound(), "ST_1", pin)) is opens
+    second = bus.asked["EvaluateSIPDispatchRules"]
+    assert (second.pin, second.no_pin, second.sip_trunk_id) == (pin, not pin, "ST_1")
+    assert (second.call, second.calling_number) == (first.call, first.calling_number)
+
+
+async def test_a_server_that_is_gone_is_no_wrong_pin() -> None:
+    """Nobody is told that a PIN is wrong because livekit-server did not answer."""
+    bus = Bus(EvaluateSIPDispatchRules=BusError("unavailable", "no response from servers"))
+    with pytest.raises(Refused) as raised:
+        await Routing(bus, Directory()).open(inbound(), "ST_1", "1234")
+    assert raised.value.code == 503
+
+
 async def test_a_caller_without_a_user_is_anonymous() -> None:
     """An empty user would end livekit-server where a rule hides numbers: it is never sent."""
     bus = Bus(GetSIPTrunkAuthentication=rpc.GetSIPTrunkAuthenticationResponse(sip_trunk_id="ST_1"))
@@ -123,7 +157,6 @@ async def test_refusals_before_credentials(answers: dict[str, Any], code: int) -
     [
         (rpc.EvaluateSIPDispatchRulesResponse(result=rpc.DROP), 404),
         (rpc.EvaluateSIPDispatchRulesResponse(result=rpc.REJECT), 404),
-        (rpc.EvaluateSIPDispatchRulesResponse(result=rpc.REQUEST_PIN, sip_dispatch_rule_id="SDR_1"), 403),
         (BusError("failed_precondition", "No SIP Dispatch Rules defined"), 404),
     ],
 )
