@@ -132,7 +132,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Registration:
-    """An extension of a PBX that `sip serve` registers (RFC 3261 section 10); LiveKit's API knows none."""
+    """An extension of a PBX that `sip serve` registers (RFC 3261 section 10).
+
+    LiveKit's API knows none: `sip serve --registrations` reads them from the file. The PBX's calls then come
+    to the service, and need an inbound trunk for the extension like all others.
+    """
 
     name: str
     registrar: str = ""
@@ -144,6 +148,9 @@ class Registration:
     auth_password: str = field(default="", repr=False)
     transport: Transport = "udp"
     expires: float = 300
+    """Seconds to ask for; the registrar may want more, or grant less."""
+    domain: str = ""
+    """Host of the address of record where the registrar is a proxy before it; empty: the registrar's."""
 
 
 Item = InboundTrunk | OutboundTrunk | Rule | Registration

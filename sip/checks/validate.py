@@ -201,6 +201,8 @@ def _registration(registration: Registration) -> Iterator[Problem]:
         yield Problem("username", "the extension to register is missing", "Set the extension, such as 1001")
     elif re.search(r"[\s@:;<>]", registration.username):
         yield Problem("username", "it is not the user part of a SIP address", "Give what stands before the @")
+    if re.search(r"[\s@:;<>]", registration.domain):
+        yield Problem("domain", f"{registration.domain!r} is no host", "Give what stands behind the @")
     if registration.transport not in ("udp", "tcp", "tls"):
         yield Problem("transport", f"{registration.transport!r} is none", "Use udp, tcp or tls")
     if not 30 <= registration.expires <= 86_400:

@@ -37,6 +37,10 @@ def serve(
     records: Annotated[
         Path | None, typer.Option(help="Directory of call records (CALL_RECORDS_DIR, none).")
     ] = None,
+    registrations: Annotated[
+        Path | None,
+        typer.Option(help="File whose registrations: are extensions to register (SIP_REGISTRATIONS, none)."),
+    ] = None,
     drain_timeout: Annotated[
         float | None,
         typer.Option(help="Seconds for calls to end by themselves at the stop (SIP_DRAIN_TIMEOUT, 30)."),
@@ -63,6 +67,7 @@ def serve(
             "media_processes": media_processes,
             "max_calls": max_calls,
             "records": records,
+            "registrations": registrations,
             "drain_timeout": drain_timeout,
         },
     )

@@ -17,6 +17,8 @@ from sip.errors import ServiceError
 from sip.service.bus import Bus
 from sip.service.edge import Edge
 from sip.service.internal import Internal
+from sip.service.registrar_link import FarLink
+from sip.service.registrations import Registrations, wanted
 from sip.service.routing import LiveKitDirectory, Routing
 from sip.service.settings import Settings
 
@@ -33,6 +35,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     stopped = asyncio.Event()
     hurried = asyncio.Event()
     _on_signals(stopped, hurried)
+    extensions = wanted(settings.registrations) if settings.registrations else []
     async with contextlib.AsyncExitStack() as stack:
         livekit = api.LiveKitAPI(settings.livekit_url, settings.api_key, settings.api_secret)
         stack.push_async_callback(livekit.aclose)
@@ -45,10 +48,14 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         await edge.start()
         internal = Internal(bus, edge)
         await internal.start()
+        registrations = Registrations(extensions, FarLink(edge.far), edge.address)
+        stack.push_async_callback(registrations.stop)
+        registrations.start()
         announce(ready_line(edge))
         await stopped.wait()
         logger.info("draining", extra={"calls": len(edge.calls)})
         await internal.close()
+        await registrations.stop()
         draining = asyncio.create_task(edge.drain(settings.drain_timeout))
         hurry = asyncio.create_task(hurried.wait())
         await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)

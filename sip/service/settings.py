@@ -38,6 +38,8 @@ class Settings:
     """INVITEs a second from one source address, with bursts of twice as many; 0: no limit."""
     alone_timeout: float = 10.0
     """Time until a caller who is alone in the room after the answer is hung up; 0: never."""
+    registrations: Path | None = None
+    """File whose `registrations:` section names the extensions to register; None: none."""
 
     def __repr__(self) -> str:
         return f"Settings(livekit_url={self.livekit_url!r}, host={self.host!r}, port={self.port})"
@@ -58,6 +60,7 @@ NAMES = {
     "drain_timeout": "SIP_DRAIN_TIMEOUT",
     "invite_rate": "SIP_INVITE_RATE",
     "alone_timeout": "SIP_ALONE_TIMEOUT",
+    "registrations": "SIP_REGISTRATIONS",
 }
 """Setting → environment variable."""
 
@@ -125,6 +128,8 @@ def _malformed(values: dict[str, object]) -> list[str]:
             problems.append(f"{NAMES['rtp_ports']} {what}, not {text!r}")
     if (advertised := values.get("advertise")) and not _ADDRESS.fullmatch(str(advertised)):
         problems.append(f"{NAMES['advertise']} must be an IP address or a host name, not {str(advertised)!r}")
+    if "registrations" in values:
+        values["registrations"] = Path(str(values["registrations"])).expanduser()
     if "records" in values:
         path = Path(str(values["records"])).expanduser()
         values["records"] = path

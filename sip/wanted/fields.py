@@ -97,6 +97,7 @@ FIELDS: dict[Kind, dict[str, Field]] = {
         "auth_password": "text",
         "transport": get_args(Transport),
         "expires": "seconds",
+        "domain": "text",
     },
 }
 
@@ -186,6 +187,7 @@ HINTS: dict[str, dict[str, str]] = {
         "user": "username",
         "extension": "username",
         "expiry": "expires",
+        "realm": "domain",
     },
     "media": {"codec": "codecs", "srtp": "encryption", "timeout": "media_timeout"},
 }
