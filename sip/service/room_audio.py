@@ -18,6 +18,8 @@ from livekit import rtc
 from livekit.rtc import _ffi_client
 from livekit.rtc._proto import audio_frame_pb2, ffi_pb2
 
+from sip.service.join_once import join_once
+
 logger = logging.getLogger(__name__)
 
 FRAME_MS = 10
@@ -101,6 +103,7 @@ def prepare() -> _Events:
         if _ffi_client.FfiClient._instance is not None:
             raise RuntimeError("livekit.rtc was used before sip.service.room_audio.prepare()")
         _events = _Events()
+        join_once(_events.client)
     return _events
 
 
