@@ -11,7 +11,7 @@ import pytest
 
 from sip.service import bus_messages as rpc
 from sip.service import control, pin
-from tests.stack.edge_kit import RULE, SECRET, TRUNK, FakeMedia, Phone, World, world
+from tests.stack.edge_kit import OFFER, RULE, SECRET, TRUNK, FakeMedia, Phone, World, world
 
 PIN = "86420"
 ROOM = "behind-the-pin"
@@ -171,6 +171,19 @@ async def test_pound_key_alone_leads_where_no_pin_is_wanted(tmp_path: Path) -> N
         await phone.call()
         press(media, "#")
         assert (await media.until(control.Admit)).spec.room.name == "open"
+        phone.send(phone.build("BYE"))
+        await phone.response(200, "BYE")
+
+
+async def test_late_offer(tmp_path: Path) -> None:
+    """A caller whose INVITE has no SDP is asked, too."""
+    async with world(tmp_path) as around:
+        asks(around)
+        phone, media = await around.phone(), around.media[0]
+        assert (await phone.call(body=b"")).body == OFFER
+        await sounds(media, "enter_pin")
+        press(media, f"{PIN}#")
+        assert (await media.until(control.Admit)).spec.room.name == ROOM
         phone.send(phone.build("BYE"))
         await phone.response(200, "BYE")
 
