@@ -87,8 +87,11 @@ async def _ended(pidfd: int) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_state_home(state_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Commands without a name find these tests' stacks only, not the one that other tests share."""
+def own_state_home(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands without a name find these tests' stacks only, not the one that other tests share.
+
+    That one is asked for so that it is there before: its state file must stand in the common place.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
