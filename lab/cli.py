@@ -56,6 +56,10 @@ def up(
     number: Annotated[
         list[str] | None, typer.Option("--number", help="A number that reaches the agent; may be repeated.")
     ] = None,
+    registrations: Annotated[
+        Path | None,
+        typer.Option(help="File whose registrations: the SIP service registers (SIP_REGISTRATIONS)."),
+    ] = None,
     speech_arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,6 +88,7 @@ def up(
         service=service,
         numbers=tuple(number or NUMBERS),
         speech_arguments=tuple(speech_arg or ()),
+        environment={"SIP_REGISTRATIONS": str(registrations.absolute())} if registrations else {},
         api_key=api_key or new_key(),
         api_secret=api_secret or new_secret(),
     )

@@ -47,6 +47,8 @@ def environment(
         for name in _PROXIES:
             env.pop(name, None)
         env |= speech_environment(speech_url)
+    if env.get("SIP_REGISTRATIONS"):  # the service runs in a directory of its own
+        env["SIP_REGISTRATIONS"] = str(PROJECT / env["SIP_REGISTRATIONS"])
     return env | {
         "PYTHONUNBUFFERED": "1",
         "LIVEKIT_URL": livekit_url,

@@ -7,7 +7,18 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sip.doctor import agents, files, gaps, network, providers, routing, server, service, trial_call
+from sip.doctor import (
+    agents,
+    files,
+    gaps,
+    network,
+    providers,
+    registrations,
+    routing,
+    server,
+    service,
+    trial_call,
+)
 from sip.doctor.context import CannotRun, Context
 from sip.finding import Finding, Severity, ordered, worst
 
@@ -39,6 +50,7 @@ CHECKS: tuple[Check, ...] = (
     Check("fields", routing.fields, "fields of trunks and rules are sound"),
     Check("codecs", routing.codecs, "codecs of trunks can be spoken"),
     Check("service-gaps", gaps.unsupported, "the SIP service does all that trunks and rules ask for"),
+    Check("registrations", registrations.registrations, "the PBX has registered every extension"),
     Check("agents", agents.workers, "every rule's agent has a worker that takes calls", 30.0),
     Check("secrets", files.secrets, "no secret lies open in .env or trunks.yaml"),
     Check("providers", providers.keys, "speech and language providers answer and take their keys"),
