@@ -45,5 +45,6 @@ async def test_captured_call(stack: LocalStack, tmp_path: Path, interface: str) 
     assert found.answered
     outward, inward = sorted(found.streams, key=lambda stream: str(stream.target.port) != service)[:2]
     assert {outward.codec, inward.codec} == {"PCMU"}
-    assert all(stream.received > 20 and stream.lost == 0 for stream in (outward, inward))
+    counts = [(stream.received, stream.lost) for stream in (outward, inward)]
+    assert all(received > 10 and lost == 0 for received, lost in counts), counts
     assert not [each for each in trace.findings[found.call_id] if each.severity == "error"]
