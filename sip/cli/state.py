@@ -55,7 +55,7 @@ def plan(
 
     target = (url, api_key, api_secret, stack)
     made = _run(as_json, make(Request(file, target, prune, _names(allow), write_secrets)))
-    _warn(made, prune)
+    _warn(file, made, prune)
     if as_json:
         output.as_json(_as_json(made))
     else:
@@ -89,7 +89,7 @@ def apply(
     target = (url, api_key, api_secret, stack)
     request = Request(file, target, prune, _names(allow), write_secrets)
     made = _run(as_json, make(request))
-    _warn(made, prune)
+    _warn(file, made, prune)
     steps = made.plan.steps if made.plan else ()
     if not as_json:
         _show(file, made)
@@ -221,7 +221,7 @@ def _outcome(done: Sequence[Done] = (), left: Sequence[Step] = ()) -> dict[str, 
     }
 
 
-def _warn(made: Planned, prune: bool) -> None:
+def _warn(file: Path, made: Planned, prune: bool) -> None:
     from sip.cli import output
 
     desired = made.desired
@@ -239,7 +239,8 @@ def _warn(made: Planned, prune: bool) -> None:
         output.say(f"left alone, since `sip apply` did not make them: {some}")
     if desired.state.registrations:
         names = ", ".join(registration.name for registration in desired.state.registrations)
-        output.say(f"registrations are no part of LiveKit's API, and apply does not write them: {names}")
+        served = f"sip serve --registrations {file}"
+        output.say(f"registrations are no part of LiveKit's API; `{served}` carries them: {names}")
 
 
 def _names(allow: Sequence[str] | None) -> tuple[str, ...]:

@@ -18,6 +18,15 @@ RULE = {"kind": "individual", "room": "call-", "trunks": ["<<name>>"], "agent": 
 _WAYS = {"inbound": "outbound", "rules": "outbound", "outbound": "inbound"}
 """Section → the direction that does without it."""
 
+_REGISTERS: dict[Target, str] = {
+    "local": "the SIP service registers the extension: sip stack up --registrations trunks.yaml",
+    "self-hosted": "livekit-sip registers nowhere: put `sip serve --registrations trunks.yaml` in its place,"
+    " or let a PBX in between register, and use its trunk",
+    "cloud": "LiveKit Cloud registers nowhere: use `sip serve --registrations trunks.yaml` with a"
+    " livekit-server of your own, or let a PBX in between register, and use its trunk",
+}
+"""Who registers an extension; LiveKit's API knows no registrations."""
+
 
 @dataclass(frozen=True)
 class FilledStep:
@@ -162,11 +171,9 @@ def _notes(preset: Preset, mode: Mode, target: Target, values: Mapping[str, obje
     if values["direction"] != "outbound" and preset.source_ranges and not ranges.verified:
         notes.append(f"unverified: the addresses that {preset.title} calls from")
     if mode == "extension":
-        notes.append(
-            "nobody registers yet: LiveKit's API knows no registrations, livekit-sip and LiveKit Cloud do not"
-            " register, and `sip serve`, for which the registrations of trunks.yaml are meant, does not do it"
-            " so far; until then let a PBX in between register, and use its trunk"
-        )
+        notes.append(_REGISTERS[target])
+        if values["transport"] == "tls":
+            notes.append("`sip serve` has no TLS: use --set transport=tcp, or let a PBX in between register")
     if target == "local" and preset.kind == "carrier":
         notes.append("the local stack answers on this machine only: no carrier reaches it")
     if target == "self-hosted" and not values["livekit_networks"]:

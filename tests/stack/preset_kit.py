@@ -12,11 +12,15 @@ from livekit import api, rtc
 from livekit.protocol import sip as pb
 from numpy.typing import NDArray
 
+from lab.stack import Options
+from lab.stack.stack import Stack
+from sip import registered
 from sip.api.connect import Target
 from sip.api.live import Live
 from sip.local import LocalStack
 from sip.presets import load
 from sip.presets.use import Use, use
+from sip.registered import Registered
 from sip.wanted.desired import parse
 from tests.stack.rig import Talker
 from tests.stack.test_sipp import _HEAD
@@ -51,6 +55,31 @@ async def applied(wanted: Use, stack: LocalStack) -> AsyncGenerator[None]:
         finally:
             for item in reversed(made):
                 await live.delete(item)
+
+
+@asynccontextmanager
+async def registering(
+    name: str, directory: Path, environment: Mapping[str, str]
+) -> AsyncGenerator[LocalStack]:
+    """A stack without worker and speech servers, for a test that is one event loop with it."""
+    stack = Stack(
+        Options(name=name, directory=directory, agent=False, speech=False, environment=dict(environment))
+    )
+    await stack.start()
+    try:
+        yield stack.local
+    finally:
+        await stack.stop()
+
+
+async def told(stack: LocalStack, name: str, status: str, since: float = 0) -> Registered:
+    """What the service tells of a registration, once it is that; `since`: an end later than this one."""
+    async with asyncio.timeout(20):
+        while True:
+            for state in registered.load(stack.sip_address) or ():
+                if (state.name, state.status) == (name, status) and (not since or state.until > since):
+                    return state
+            await asyncio.sleep(0.05)
 
 
 def livekit_api(stack: LocalStack) -> api.LiveKitAPI:

@@ -32,8 +32,10 @@ from tests.stack.preset_kit import (
     livekit_api,
     new_room,
     peer,
+    registering,
     reply,
     rooms,
+    told,
     write_files,
 )
 from tests.stack.test_sipp import _SDP
@@ -220,46 +222,39 @@ async def test_calls_and_transfer(stack: LocalStack, tmp_path: Path, transport: 
         assert code == 0, output
 
 
-async def test_an_extension_registers_and_is_called(tmp_path: Path) -> None:
-    """Who registers as the printed extension, with its password, is called by the printed dialplan.
-
-    SIPp stands for the agent here: nothing of LiveKit registers.
-    """
-    given = {"pbx_host": [HOST], "extension": ["700"]}
-    prepare(use(load("asterisk"), given, mode="extension", target="local"), tmp_path)
+async def test_an_extension_registers_calls_and_is_called(livekit_server: Path, tmp_path: Path) -> None:
+    """The printed registration at an Asterisk with the printed extension: calls both ways are heard."""
     port, phone_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
-    configure(tmp_path, free_port(socket.SOCK_DGRAM), port)
-    register = """<send retrans="500"><![CDATA[
-REGISTER sip:[remote_ip] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: <sip:700@[remote_ip]>;tag=[call_number]
-To: <sip:700@[remote_ip]>
-Call-ID: [call_id]
-CSeq: {sequence} REGISTER
-Contact: <sip:700@[local_ip]:[local_port]>
-Max-Forwards: 70
-Expires: 300
-{proof}Content-Length: 0
-
-]]></send>"""
-    proof = f"[authentication username=700 password={PASSWORD}]\n"
-    steps = (
-        f'{register.format(sequence=1, proof="")}<recv response="401" auth="true"/>'
-        f'{register.format(sequence=2, proof=proof)}<recv response="200"/>'
-    )
+    given = {"pbx_host": [HOST], "pbx_port": [str(port)], "extension": ["700"]}
+    wanted = use(load("asterisk"), given, mode="extension", target="local", agent="nobody")
+    prepare(wanted, tmp_path)
+    configure(tmp_path, phone_port, port)
+    with (tmp_path / "extensions.conf").open("a") as file:
+        file.write("\n[from-internal](+)\nexten => 201,1,Dial(PJSIP/201,30)\n")
+    registrations = tmp_path / "trunks.yaml"
+    registrations.write_text(wanted.document())
+    environment = {"SIP_REGISTRATIONS": str(registrations), "ASTERISK_PASSWORD": PASSWORD}
     answers = (
         f'<recv request="INVITE"/>{reply("180 Ringing")}{reply("200 OK", _SDP)}<recv request="ACK"/>'
         f'<recv request="BYE"/>{reply("200 OK", tag="")}'
     )
-    async with running(tmp_path, phone_port) as pbx:
-        code, output = await peer(tmp_path, steps, "udp", PHONE, phone_port, f"{HOST}:{port}")
-        assert code == 0, output
-        assert f"sip:700@{PHONE}:{phone_port}" in await pbx.tell("pjsip show aor 700")
-        called = asyncio.create_task(peer(tmp_path, answers, "udp", PHONE, phone_port))
+    async with (
+        running(tmp_path, phone_port) as pbx,
+        registering("extension", tmp_path / "stack", environment) as stack,
+        applied(wanted, stack),
+    ):
+        await told(stack, "asterisk", "registered")
+        assert f"sip:700@{stack.sip_address}" in await pbx.tell("pjsip show aor 700")
+        before = await rooms(stack)
         await pbx.tell("channel originate Local/700@from-internal application Echo")
-        async with asyncio.timeout(10):
-            while "Echo" not in await pbx.tell("core show channels concise"):  # noqa: ASYNC110 - answered
-                await asyncio.sleep(0.1)
+        async with Ear(stack, await new_room(stack, before)) as ear:
+            await ear.hears_tone()
         await pbx.tell("channel request hangup all")
+
+        called = asyncio.create_task(peer(tmp_path, answers, "udp", PHONE, phone_port))
+        async with Ear(stack, "out") as ear:
+            await dial(stack, "asterisk", "201", "out")
+            await ear.hears_tone()
+            await close(stack, "out")
         code, output = await called
         assert code == 0, output

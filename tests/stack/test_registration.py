@@ -7,26 +7,30 @@ import os
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.probes import sip_options
 from lab.processes import Command, Supervisor
-from lab.stack import Options
 from lab.stack.ports import HOST, free_port
-from lab.stack.stack import Stack
-from sip import registered
 from sip.api.connect import Target
 from sip.api.live import Live
 from sip.doctor import registrations
 from sip.doctor.context import Context
 from sip.local import LocalStack
-from sip.model import InboundTrunk
-from sip.registered import Registered
 from sip.wanted.desired import parse
-from tests.stack.preset_kit import Ear, close, dial, new_room, peer, reply, rooms
+from tests.stack.preset_kit import (
+    Ear,
+    close,
+    dial,
+    new_room,
+    peer,
+    registering,
+    reply,
+    rooms,
+    told,
+)
 from tests.stack.test_preset_kamailio import in_dialog
 from tests.stack.test_sipp import _INVITE, _SDP
 
@@ -164,41 +168,16 @@ class Pbx:
 
 @asynccontextmanager
 async def serving(pbx: Pbx, transport: str) -> AsyncGenerator[LocalStack]:
-    """A stack without worker and speech servers, with the file's trunks, that registers at the PBX."""
+    """A stack with the file's trunks and rule, that registers at the PBX."""
     file = pbx.directory / "trunks.yaml"
     file.write_text(FILE.format(host=HOST, port=pbx.port, transport=transport))
     environment = {"SIP_REGISTRATIONS": str(file), "PBX_PASSWORD": PASSWORD}
-    stack = Stack(
-        Options(
-            name=f"registration-{transport}",
-            directory=pbx.directory / "stack",
-            agent=False,
-            speech=False,
-            environment=environment,
-        )
-    )
-    await stack.start()
-    try:
-        local = stack.local
-        async with Live(Target(local.livekit_url, local.api_key, local.api_secret, "test")) as live:
-            state = parse(file.read_text(), "trunks.yaml", environment).state
-            for item in (*state.inbound, *state.outbound):
-                made = await live.create(item)
-                if isinstance(made, InboundTrunk):
-                    await live.create(replace(state.rules[0], trunks=(made.id,)))
-        yield local
-    finally:
-        await stack.stop()
-
-
-async def told(stack: LocalStack, name: str, status: str, since: float = 0) -> Registered:
-    """What the service tells of a registration, once it is that; `since`: an end later than this one."""
-    async with asyncio.timeout(20):
-        while True:
-            for state in registered.load(stack.sip_address) or ():
-                if (state.name, state.status) == (name, status) and (not since or state.until > since):
-                    return state
-            await asyncio.sleep(0.05)
+    async with registering(f"registration-{transport}", pbx.directory / "stack", environment) as stack:
+        state = parse(file.read_text(), "trunks.yaml", environment).state
+        async with Live(Target(stack.livekit_url, stack.api_key, stack.api_secret, "test")) as live:
+            for item in (*state.inbound, *state.outbound, *state.rules):
+                await live.create(item)
+        yield stack
 
 
 async def call_in(stack: LocalStack, pbx: Pbx) -> None:

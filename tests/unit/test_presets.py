@@ -191,10 +191,15 @@ def test_values_that_cannot_work_are_refused(name: str, key: str, value: str, re
 
 
 def test_the_mode_extension_tells_who_can_register() -> None:
-    """Nobody registers yet, and the user hears it."""
+    """LiveKit registers nowhere and `sip serve` does; where that has no TLS, the user hears it."""
     given = {"pbx_host": ["203.0.113.30"], "extension": ["700"], "project": ["p"]}
     notes = " ".join(use(load("asterisk"), given, mode="extension", target="cloud").notes)
-    assert "nobody registers yet" in notes and "sip serve" in notes
+    assert "LiveKit Cloud registers nowhere" in notes and "sip serve --registrations" in notes
+    local = {key: given[key] for key in ("pbx_host", "extension")}
+    notes = " ".join(use(load("asterisk"), local, mode="extension", target="local").notes)
+    assert "sip stack up --registrations" in notes and "TLS" not in notes
+    tls = given | {"transport": ["tls"]}
+    assert "no TLS" in " ".join(use(load("asterisk"), tls, mode="extension", target="cloud").notes)
     with pytest.raises(ConfigurationError, match="cannot be used in the mode"):
         use(load("twilio"), {}, mode="extension")
 
