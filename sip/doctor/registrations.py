@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,26 +11,42 @@ from sip import registered
 from sip.doctor.context import CannotRun, Context
 from sip.errors import ConfigurationError
 from sip.finding import Finding
+from sip.model import Registration, State
 from sip.registered import Registered
 from sip.wanted import desired
 
 
 async def registrations(context: Context) -> Sequence[Finding]:
     """Registrations of the file that the service reads (else of `trunks.yaml`), and what it tells of them."""
-    named = context.settings.get("SIP_REGISTRATIONS")
-    file = context.directory / (named or "trunks.yaml")
-    names = _wanted(file, context) if file.exists() else []
+    file = context.directory / (context.settings.get("SIP_REGISTRATIONS") or "trunks.yaml")
+    wanted = _wanted(file, context) if file.exists() else []
     address = (context.stack.sip_address if context.stack else "") or context.serves
     states = registered.load(address) if address else None
-    if states is None and names is None:
+    if states is None and wanted is None:
         raise CannotRun(f"{file.name} cannot be read: `sip plan` says why")
-    if states is None and not names:
+    if states is None and not wanted:
         raise CannotRun("no extension of a PBX is to be registered")
-    if not address and names:
+    names = [each.name for each in wanted or ()]
+    if not address:
         where = "LiveKit Cloud registers nowhere" if context.target.cloud else "livekit-sip registers nowhere"
         text = f"{file.name} wants to register {', '.join(names)}, and {where}; `sip serve` does."
         return [Finding("registration-not-served", "warning", text, "Let the PBX send its calls to a trunk")]
-    return list(find(names or (), states, file.name, time.time()))
+    found = list(find(names, states, file.name, time.time()))
+    with contextlib.suppress(CannotRun):  # another check says that the API does not answer
+        found += find_trunkless(wanted or (), await context.state())
+    return found
+
+
+def find_trunkless(wanted: Sequence[Registration], state: State) -> Iterator[Finding]:
+    """Extensions whose calls come and are refused, since no inbound trunk takes them."""
+    numbers = {number.removeprefix("+") for trunk in state.inbound for number in trunk.numbers}
+    if any(not trunk.numbers for trunk in state.inbound):
+        return
+    for each in wanted:
+        if each.username.removeprefix("+") not in numbers:
+            text = "No inbound trunk takes calls for the extension: what the PBX sends is refused."
+            mend = f"sip trunk inbound create --number {each.username} --allowed-address ADDRESS_OF_THE_PBX"
+            yield Finding("registration-without-trunk", "warning", text, mend, each.name)
 
 
 def find(
@@ -68,9 +85,8 @@ def find(
             yield Finding("registration-nat", "warning", text, mend, state.name)
 
 
-def _wanted(file: Path, context: Context) -> list[str] | None:
+def _wanted(file: Path, context: Context) -> Sequence[Registration] | None:
     try:
-        state = desired.read(file, context.settings, invalid=True).state
+        return desired.read(file, context.settings, invalid=True).state.registrations
     except ConfigurationError:
         return None
-    return [registration.name for registration in state.registrations]

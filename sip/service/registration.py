@@ -23,6 +23,8 @@ BASE, LONGEST = 30.0, 300.0
 SELDOM = 600.0
 """Seconds until a registrar that refused the extension is asked again: somebody must mend something first,
 and PBXs lock out addresses that try too often."""
+PATIENCE = 2
+"""Refusals in a row that are taken for a PBX that starts up, once it has known the extension."""
 MAX_RETRY_AFTER = 3600.0
 MAX_EXPIRES = 86_400
 RETRANSMISSION = 32.0
@@ -61,6 +63,7 @@ class Extension:
         self.expires = math.ceil(wanted.expires)
         """Seconds to ask for: what the file says, or more if the registrar wants it."""
         self._chance, self._tag, self._sequence = chance, secrets.token_hex(8), 0
+        self._known = False
         self.peer = next_hop(f"sip:{wanted.registrar}", wanted.transport)
         """The registrar, its name not looked up. Raises `ValueError` for a transport that is not served."""
         domain = wanted.domain or re.sub(r":\d+$", "", wanted.registrar)
@@ -136,7 +139,7 @@ class Extension:
         granted = self._granted(response)
         if granted <= 0:
             return self._lost(response.code, "the registrar took the request and kept nothing", "Ask the PBX")
-        self.failures = 0
+        self.failures, self._known = 0, True
         seen = (response.via.parameters.get("received") or "").strip("[]")
         ours = response.via.host.strip("[]")
         port = response.via.parameters.get("rport")
@@ -198,12 +201,18 @@ class Extension:
 
     def _refused(self, code: int, reason: str, mend: str) -> Outcome:
         self.failures += 1
-        return Outcome("refused", SELDOM * (1 + 0.1 * self._chance()), code, reason, mend)
+        # A PBX that starts up may not know an extension yet that it knew before.
+        soon = self._known and self.failures <= PATIENCE
+        wait = self._back_off() if soon else SELDOM * (1 + 0.1 * self._chance())
+        return Outcome("refused", wait, code, reason, mend)
 
     def _lost(self, code: int, reason: str, mend: str, wait: float = 0.0) -> Outcome:
         self.failures += 1
+        return Outcome("lost", wait or self._back_off(), code, reason, mend)
+
+    def _back_off(self) -> float:
         longest = min(LONGEST, BASE * 2.0 ** min(self.failures, 10))
-        return Outcome("lost", wait or longest * (0.5 + 0.5 * self._chance()), code, reason, mend)
+        return longest * (0.5 + 0.5 * self._chance())
 
 
 def _place(contact: str) -> str:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sip import registered
@@ -76,7 +77,7 @@ class Registrations:
         for extension in self._extensions:
             task = asyncio.get_running_loop().create_task(self._keep(extension))
             self._tasks.add(task)
-            task.add_done_callback(self._done)
+            task.add_done_callback(partial(self._done, extension.wanted))
 
     async def stop(self) -> None:
         """Take back what is registered; at most `FAREWELL` seconds. Stopping twice is safe."""
@@ -162,7 +163,8 @@ class Registrations:
             # `sip doctor` will say that it cannot see them; calls do not depend on it.
             logger.warning("the state of the registrations cannot be written", extra={"error": str(error)})
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, wanted: Registration, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.error("internal error", exc_info=error)
+            self._tell(wanted, Outcome("lost", 0, reason="an internal error", mend="Restart `sip serve`"))

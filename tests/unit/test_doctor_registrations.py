@@ -12,6 +12,7 @@ from sip.api.connect import Target
 from sip.api.live import Live
 from sip.doctor import registrations
 from sip.doctor.context import CannotRun, Context
+from sip.model import InboundTrunk, Registration, State
 from sip.registered import Registered
 
 SERVICE = "127.0.0.1:5060"
@@ -27,11 +28,19 @@ def state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
+class FakeLive:
+    """A server with a trunk for the extension."""
+
+    async def fetch(self) -> State:
+        """The state."""
+        return State(inbound=(InboundTrunk("pbx", "ST_1", ("+1001",)),))
+
+
 def context(directory: Path, url: str = "ws://127.0.0.1:1", **settings: str) -> Context:
     """A machine that runs `sip serve`, with a file that wants an extension."""
     (directory / "trunks.yaml").write_text(FILE)
     found: dict[str, Any] = {"settings": settings, "directory": directory}
-    return Context(Target(url, "key", "secret", "test"), cast(Live, None), **found)
+    return Context(Target(url, "key", "secret", "test"), cast(Live, FakeLive()), **found)
 
 
 async def test_a_service_that_was_not_told_of_the_file(tmp_path: Path) -> None:
@@ -92,3 +101,12 @@ def test_each_state_has_its_finding(state: Registered, name: str, severity: str)
     """What keeps calls away is an error; what may soon, a warning."""
     [finding] = registrations.find(["desk"], [state], "trunks.yaml", NOW)
     assert (finding.name, finding.severity) == (name, severity)
+
+
+def test_an_extension_without_a_trunk_is_told() -> None:
+    """Registered is not enough: a trunk must take the extension's calls, by its number or by having none."""
+    desk = Registration("desk", "pbx.example", "1001")
+    [finding] = registrations.find_trunkless([desk], State(inbound=(InboundTrunk(numbers=("+1002",)),)))
+    assert (finding.name, finding.subject) == ("registration-without-trunk", "desk")
+    for numbers in (("1001",), ("+1001",), ()):
+        assert not list(registrations.find_trunkless([desk], State(inbound=(InboundTrunk(numbers=numbers),))))

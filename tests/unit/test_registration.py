@@ -252,6 +252,28 @@ async def test_a_registrar_that_is_gone_is_asked_ever_less_often(caplog: pytest.
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
 
 
+async def test_a_pbx_that_starts_up_is_not_given_up_for_ten_minutes() -> None:
+    """Who knew the extension and refuses it is asked again soon, but only twice."""
+    registrar = Registrar(Registrar().accept, says(404), says(404), Registrar().accept, *[says(404)] * 9)
+    async with registering(registrar):
+        await registrar.pass_time(5000)
+    times = [time for time, _ in registrar.requests]
+    waits = [late - early for early, late in pairwise(times)]
+    assert max(waits[:6]) <= 270 and min(waits[6:8]) >= SELDOM
+
+
+async def test_a_fault_of_ours_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """When registering breaks down, the log and `sip doctor` hear of it."""
+
+    def breaks(request: Request) -> Response:
+        raise ZeroDivisionError
+
+    async with registering(Registrar(breaks), replace(DESK, name="door"), DESK) as made:
+        assert made.states["desk"].status == "registered"
+        assert (made.states["door"].status, made.states["door"].reason) == ("lost", "an internal error")
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_retry_after_is_kept() -> None:
     """A registrar that says when, is asked then."""
     registrar = Registrar(says(503, ("Retry-After", "7 (upgrade)")))
