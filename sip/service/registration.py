@@ -15,7 +15,7 @@ from sip.model import Registration
 from sip.registered import Status
 from sip.service.call import ALLOW
 from sip.service.digest import Authorization, Credentials, parameters
-from sip.service.messages import Request, Response, uri_of
+from sip.service.messages import Request, Response, set_all, uri_of
 from sip.service.peer import next_hop
 
 BASE, LONGEST = 30.0, 300.0
@@ -97,8 +97,7 @@ class Extension:
         request.headers.add("Contact", contact)
         request.headers.add("Expires", "0" if leave else str(self.expires))
         request.headers.add("Allow", ALLOW)
-        for name, value in self._authorization.headers:
-            request.headers.add(name, value)
+        set_all(request, self._authorization.headers)
         return request
 
     @property
@@ -216,5 +215,8 @@ class Extension:
 
 
 def _place(contact: str) -> str:
-    """User, host and port of a Contact, for comparison."""
-    return uri_of(contact).partition(";")[0].lower()
+    """User, host and port of a Contact, for comparison; empty for what is none."""
+    try:
+        return uri_of(contact).partition(";")[0].lower()
+    except ValueError:
+        return ""

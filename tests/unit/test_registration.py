@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sip import registered
 from sip.errors import ConfigurationError
@@ -311,6 +313,26 @@ async def test_the_refresh_goes_by_what_was_granted(headers: list[tuple[str, str
         await registrar.pass_time(granted)
         wait = registrar.requests[1][0] - registrar.requests[0][0]
         assert granted * 0.4 < wait <= granted * 0.9
+
+
+@given(
+    code=st.sampled_from([200, 302, 401, 407, 423, 503]),
+    names=st.lists(
+        st.sampled_from(["Contact", "Expires", "Min-Expires", "Retry-After", "WWW-Authenticate"]), max_size=4
+    ),
+    value=st.one_of(
+        st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",))),
+        st.text('<>",;=expires 0123456789Digestnonce*'),
+    ),
+)
+def test_no_answer_breaks_it(code: int, names: list[str], value: str) -> None:
+    """Whatever a registrar writes into its headers, the next attempt has its time."""
+    extension = Extension(DESK)
+    request = extension.request("<sip:1001@198.51.100.7:5060>")
+    request.headers.add("Via", "SIP/2.0/UDP 198.51.100.7:5060;branch=z9hG4bKx;rport=5060")
+    outcome = extension.answered(respond(request, code, headers=[(name, value) for name in names]))
+    assert outcome is None or 1 <= outcome.wait <= 3600
+    extension.request("<sip:1001@198.51.100.7:5060>").encode()
 
 
 async def test_nothing_granted_is_no_registration() -> None:
