@@ -16,7 +16,7 @@ from livekit import rtc
 from livekit.rtc._proto.room_pb2 import AudioEncoding
 
 from bench._priority import go_first
-from sip.service.room_audio import FRAME_MS, Listener, Microphone, prepare
+from sip.service.media.room_audio import FRAME_MS, Listener, Microphone, prepare
 
 RATE = 48_000
 

@@ -141,8 +141,8 @@ def _headers(pairs: list[str]) -> dict[str, str]:
 
 def _attributes(found: Explanation, call: Call) -> dict[str, str]:
     """Attributes of the caller's participant, as far as this call decides them."""
-    from sip.service.mapping import ALL_HEADERS, X_HEADERS, to_attributes
-    from sip.service.messages import Request
+    from sip.service.calls.mapping import ALL_HEADERS, X_HEADERS, to_attributes
+    from sip.service.signalling.messages import Request
 
     trunk, rule = found.decision.trunk, found.decision.rule
     if rule is None:

@@ -115,7 +115,7 @@ class Play(Message):
 
     key: str
     sound: str
-    """Name in `sip.service.sounds`, `beep`, or empty for silence."""
+    """Name in `sip.service.media.sounds`, `beep`, or empty for silence."""
 
 
 @dataclass(frozen=True)

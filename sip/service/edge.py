@@ -12,22 +12,22 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from sip.errors import ServiceError
-from sip.service import sdp
-from sip.service.call import ALLOW, HOST, Call
+from sip.service.calls.call import ALLOW, HOST, Call
+from sip.service.calls.inbound import InboundCall
+from sip.service.calls.ladder import Ladder
+from sip.service.calls.record import Ending
 from sip.service.control import Message
-from sip.service.digest import Challenger
-from sip.service.inbound import InboundCall
-from sip.service.ladder import Ladder
-from sip.service.leg import SDP, Side, resolve
 from sip.service.media_pool import Launch, MediaPool, MediaProcess, launch_media
-from sip.service.messages import Malformed, Pairs, Request, mark_source, parse, respond
-from sip.service.peer import Peer, host_text, reply_to
 from sip.service.rate import RateLimit
-from sip.service.record import Ending
 from sip.service.routing import Routing
 from sip.service.settings import Settings
-from sip.service.transaction import ServerTransaction
-from sip.service.transport import Transport
+from sip.service.signalling import sdp
+from sip.service.signalling.digest import Challenger
+from sip.service.signalling.leg import SDP, Side, resolve
+from sip.service.signalling.messages import Malformed, Pairs, Request, mark_source, parse, respond
+from sip.service.signalling.peer import Peer, host_text, reply_to
+from sip.service.signalling.transaction import ServerTransaction
+from sip.service.signalling.transport import Transport
 
 logger = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from sip import codes
-from sip.service import bus_messages as rpc
-from sip.service.bus import BusError
-from sip.service.call import Call
-from sip.service.destination import destination, own_host
+from sip.service.bus import messages as rpc
+from sip.service.bus.rpc import BusError
+from sip.service.calls.call import Call
+from sip.service.calls.destination import destination, own_host
+from sip.service.calls.outbound import NO_ANSWER, OutboundCall, sip_status
+from sip.service.calls.record import Ending
+from sip.service.calls.transfer import transfer
 from sip.service.edge import Edge
-from sip.service.outbound import NO_ANSWER, OutboundCall, sip_status
-from sip.service.record import Ending
-from sip.service.transfer import transfer
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ import aiohttp
 from livekit import api
 
 from sip.errors import ServiceError
-from sip.service.bus import Bus
+from sip.service.bus.rpc import Bus
 from sip.service.edge import Edge
 from sip.service.internal import Internal
-from sip.service.registrar_link import FarLink
-from sip.service.registrations import Registrations, wanted
+from sip.service.registrations.link import FarLink
+from sip.service.registrations.registrations import Registrations, wanted
 from sip.service.routing import LiveKitDirectory, Routing
 from sip.service.settings import Settings
 

@@ -81,12 +81,12 @@ class MediaProcess:
 
 
 async def launch_media(end: socket.socket) -> Process:
-    """Start `python -m sip.service.media` on its end of the socket pair, without our secrets."""
+    """Start `python -m sip.service.media.process` on its end of the socket pair, without our secrets."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith(_KEEP)}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "sip.service.media",
+        "sip.service.media.process",
         "--fd",
         str(end.fileno()),
         "--log-level",

@@ -17,9 +17,9 @@ from livekit.protocol import room, sip
 from sip.api import wire
 from sip.dispatch.explain import Call, Explanation, explain, forbidding
 from sip.model import State
-from sip.service import bus_messages as rpc
-from sip.service.bus import BusError
-from sip.service.digest import Credentials
+from sip.service.bus import messages as rpc
+from sip.service.bus.rpc import BusError
+from sip.service.signalling.digest import Credentials
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sip.service.messages import Malformed, Request, parse, uri_of
+from sip.service.signalling.messages import Malformed, Request, parse, uri_of
 from sip.trace.network import Endpoint
 
 _STATIC = {

@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from sip.service.framing import Framing
+from sip.service.signalling.framing import Framing
 from sip.trace.network import Endpoint, Segment
 
 FLOWS = 4_096

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any, Literal
 
-from sip.service.messages import Request, Response, parse, respond, uri_of
+from sip.service.signalling.messages import Request, Response, parse, respond, uri_of
 
 Manner = Literal["answer", "busy", "ring", "silent"]
 Refer = Literal["arrives", "fails", "hangs up"]

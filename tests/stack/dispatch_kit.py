@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 from sip.dispatch.decide import Call, rule_conflict, trunk_conflict
 from sip.model import InboundTrunk, Rule, State
 from sip.plan.conflicts import doubles, keys
-from sip.service import bus_messages as rpc
-from sip.service.bus import Bus, BusError
+from sip.service.bus import messages as rpc
+from sip.service.bus.rpc import Bus, BusError
 
 NUMBERS = (
     "+15550100", "15550100", "+1 (555) 0100", "+1-555-0101", "+15550101", "15550102", "+15550103", "201",

@@ -16,14 +16,14 @@ from typing import Any
 from google.protobuf.message import Message as Proto
 
 from sip.model import InboundTrunk, Rule, State
-from sip.service import bus_messages as rpc
 from sip.service import control
-from sip.service.bus import BusError
+from sip.service.bus import messages as rpc
+from sip.service.bus.rpc import BusError
 from sip.service.edge import Edge
 from sip.service.internal import Internal
-from sip.service.messages import Request, Response, parse, respond, uri_of
 from sip.service.routing import Routing
 from sip.service.settings import Settings
+from sip.service.signalling.messages import Request, Response, parse, respond, uri_of
 
 OFFER = (
     b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"

@@ -42,7 +42,7 @@ class FakeEdge:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "sip.service.media",
+                "sip.service.media.process",
                 "--fd",
                 str(theirs.fileno()),
                 pass_fds=(theirs.fileno(),),

@@ -20,7 +20,7 @@ from lab.processes import Command, Process, Supervisor
 from lab.stack import livekit_config, parts
 from lab.stack.options import new_key, new_secret
 from lab.stack.ports import HOST, free_port
-from sip.service.messages import Request, Response, respond
+from sip.service.signalling.messages import Request, Response, respond
 from tests.stack.edge_kit import Phone
 
 

@@ -14,8 +14,8 @@ from livekit.protocol.sip import SIPStatus
 
 from lab.stack import Options, background
 from sip.local import LocalStack
-from sip.service import bus_messages as rpc
-from sip.service.bus import Bus, BusError
+from sip.service.bus import messages as rpc
+from sip.service.bus.rpc import Bus, BusError
 
 pytestmark = pytest.mark.stack
 

@@ -27,7 +27,7 @@ from sip.dispatch.decide import Decision, decide
 from sip.dispatch.explain import Call, Explanation, explain
 from sip.local import LocalStack
 from sip.model import InboundTrunk, Rule, State
-from sip.service.bus import BusError
+from sip.service.bus.rpc import BusError
 from tests.stack.dispatch_kit import Answer, Chance, Server
 from tests.stack.rig import Rig
 

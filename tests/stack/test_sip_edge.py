@@ -11,10 +11,10 @@ import jwt
 import pytest
 
 from sip.model import InboundTrunk
-from sip.service import bus_messages as rpc
 from sip.service import control
-from sip.service.digest import Credentials, answer
-from sip.service.messages import Response
+from sip.service.bus import messages as rpc
+from sip.service.signalling.digest import Credentials, answer
+from sip.service.signalling.messages import Response
 from tests.stack.edge_kit import ANSWER, NUMBER, OFFER, SECRET, TRUNK, world
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sip.service import control
 from sip.service.media_pool import HANDLE_LIMIT
-from sip.service.messages import respond, uri_of
+from sip.service.signalling.messages import respond, uri_of
 from tests.stack.edge_kit import ANSWER, OFFER, SECRET, world
 
 

@@ -11,10 +11,10 @@ import jwt
 import pytest
 from livekit.protocol import sip as api
 
-from sip.service import bus_messages as rpc
 from sip.service import control
-from sip.service.bus import BusError
-from sip.service.messages import Request, Response, respond, uri_of
+from sip.service.bus import messages as rpc
+from sip.service.bus.rpc import BusError
+from sip.service.signalling.messages import Request, Response, respond, uri_of
 from tests.stack.edge_kit import ANSWER, SECRET, Phone, World, world
 
 

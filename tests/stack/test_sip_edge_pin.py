@@ -9,8 +9,9 @@ from pathlib import Path
 import jwt
 import pytest
 
-from sip.service import bus_messages as rpc
-from sip.service import control, pin
+from sip.service import control
+from sip.service.bus import messages as rpc
+from sip.service.calls import pin
 from tests.stack.edge_kit import OFFER, RULE, SECRET, TRUNK, FakeMedia, Phone, World, world
 
 PIN = "86420"

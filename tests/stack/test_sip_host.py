@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sip.service import sdp
+from sip.service.signalling import sdp
 from tests.stack.edge_kit import OFFER
 from tests.stack.rig import Caller, rig
 

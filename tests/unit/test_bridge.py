@@ -12,10 +12,10 @@ from baresip import AudioNotActive, AudioRestarted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip.service import bridge
-from sip.service.bridge import Clock, Downlink, Uplink, mix
-from sip.service.room_audio import FRAME_MS, frame_bytes
-from sip.service.tones import Ringback
+from sip.service.media import bridge
+from sip.service.media.bridge import Clock, Downlink, Uplink, mix
+from sip.service.media.room_audio import FRAME_MS, frame_bytes
+from sip.service.media.tones import Ringback
 
 RATE = 8000
 FRAME = frame_bytes(RATE)

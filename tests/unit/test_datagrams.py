@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator
 import pytest
 import pytest_asyncio
 
-from sip.service.datagrams import Datagrams
-from sip.service.peer import Peer
+from sip.service.signalling.datagrams import Datagrams
+from sip.service.signalling.peer import Peer
 
 linux_only = pytest.mark.skipif(
     sys.platform != "linux", reason="ICMP errors reach unconnected sockets on Linux"

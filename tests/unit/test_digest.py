@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sip.service.digest import (
+from sip.service.signalling.digest import (
     NONCE_LIFETIME,
     Authorization,
     Challenger,
@@ -13,7 +13,7 @@ from sip.service.digest import (
     answer,
     parameters,
 )
-from sip.service.messages import Response
+from sip.service.signalling.messages import Response
 
 ALICE = Credentials("alice", "pass:word", "here")
 
@@ -42,7 +42,7 @@ def test_rfc_2617_example() -> None:
         'uri="/dir/index.html", qop=auth, nc=00000001, cnonce="0a4f113b", '
         'response="6629fae49393a05397450978507c4ef1", opaque="5ccc069c403ebaf9f0171e9517f40e41"'
     )
-    from sip.service.digest import _response
+    from sip.service.signalling.digest import _response
 
     given = parameters(header)
     expected = Credentials("Mufasa", "Circle Of Life", "testrealm@host.com")

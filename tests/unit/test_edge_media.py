@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sip.service import sdp
-from sip.service.info import info_digit, q850_cause
-from sip.service.messages import Request
-from sip.service.negotiation import session_timer
+from sip.service.calls.info import info_digit, q850_cause
+from sip.service.calls.negotiation import session_timer
+from sip.service.signalling import sdp
+from sip.service.signalling.messages import Request
 
 SDP = (
     b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\n"

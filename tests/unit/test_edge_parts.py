@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from sip import codes
 from sip.errors import ConfigurationError
-from sip.service import bus_messages as rpc
-from sip.service import mapping, settings
-from sip.service.destination import destination
-from sip.service.dialog import Dialog
-from sip.service.framing import Framing
-from sip.service.messages import MAX_MESSAGE, Request, Response, parse, respond
-from sip.service.peer import Peer, next_hop
+from sip.service import settings
+from sip.service.bus import messages as rpc
+from sip.service.calls import mapping
+from sip.service.calls.destination import destination
 from sip.service.rate import RateLimit
+from sip.service.signalling.dialog import Dialog
+from sip.service.signalling.framing import Framing
+from sip.service.signalling.messages import MAX_MESSAGE, Request, Response, parse, respond
+from sip.service.signalling.peer import Peer, next_hop
 
 MESSAGE = b"OPTIONS sip:x SIP/2.0\r\nl: 3\r\n\r\nabc"
 ENOUGH = {

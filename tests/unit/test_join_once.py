@@ -8,7 +8,7 @@ import pytest
 from livekit import rtc
 from livekit.rtc import _ffi_client
 
-from sip.service.join_once import join_once
+from sip.service.media.join_once import join_once
 
 
 class Asked(Exception):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sip.model import record_stem
-from sip.service.ladder import Ladder
-from sip.service.peer import Peer
+from sip.service.calls.ladder import Ladder
+from sip.service.signalling.peer import Peer
 
 PEER = Peer("udp", "192.0.2.1", 5060)
 

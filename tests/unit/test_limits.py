@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sip.service.control import CallSpec, RoomSpec
-from sip.service.limits import Limits
+from sip.service.media.limits import Limits
 
 START = 1000.0
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sip.service.loopback import confine
+from sip.service.media.loopback import confine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SO_BINDTODEVICE is of Linux")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sip.service import sdp
+from sip.service.calls.media_path import MediaPath
 from sip.service.control import FarMedia, Message, NearMedia, Relayed
-from sip.service.media_path import MediaPath
-from sip.service.peer import Peer
+from sip.service.signalling import sdp
+from sip.service.signalling.peer import Peer
 
 SDP = (
     b"v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n"

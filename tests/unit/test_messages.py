@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip.service import messages
-from sip.service.messages import Malformed, Request, Response, parse, respond
+from sip.service.signalling import messages
+from sip.service.signalling.messages import Malformed, Request, Response, parse, respond
 
 INVITE = (
     b"INVITE sip:+15550100@edge.example SIP/2.0\r\n"

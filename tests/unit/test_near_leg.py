@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from baresip import CallStats
 
-from sip.service.near_leg import summarise
+from sip.service.media.near_leg import summarise
 
 
 def test_rating_of_what_was_received() -> None:

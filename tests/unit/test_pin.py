@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip.service.pin import (
+from sip.service.calls.pin import (
     KEY_TIMEOUT,
     LONGEST,
     NO_PIN,
@@ -21,7 +21,7 @@ from sip.service.pin import (
     Try,
     Wait,
 )
-from sip.service.sounds import SAMPLE_RATE, TEXTS, sound
+from sip.service.media.sounds import SAMPLE_RATE, TEXTS, sound
 
 KEYS = "0123456789*ABCD"
 

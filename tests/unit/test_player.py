@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sip.service.player import BEEP, Player
-from sip.service.sounds import sound
+from sip.service.media.player import BEEP, Player
+from sip.service.media.sounds import sound
 
 RATE = 8_000
 TICK = 0.005

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from sip import registered
 from sip.errors import ConfigurationError
 from sip.model import Registration
-from sip.service.digest import Challenger, Credentials, Verdict
-from sip.service.messages import Request, Response, respond
-from sip.service.peer import Peer
-from sip.service.registration import SELDOM, Extension
-from sip.service.registrations import Registrations, wanted
+from sip.service.registrations.registration import SELDOM, Extension
+from sip.service.registrations.registrations import Registrations, wanted
+from sip.service.signalling.digest import Challenger, Credentials, Verdict
+from sip.service.signalling.messages import Request, Response, respond
+from sip.service.signalling.peer import Peer
 
 DESK = Registration("desk", "pbx.example", "1001", "auth-1001", "right-password", expires=300)
 SERVICE = "127.0.0.1:5060"
@@ -206,7 +206,7 @@ async def test_a_registrar_that_never_likes_a_nonce_is_given_up() -> None:
 async def test_a_wrong_password_is_told_once_and_not_hammered(caplog: pytest.LogCaptureFixture) -> None:
     """One error that names the mend; then two requests every ten minutes. No secret and no number is told."""
     registrar = Registrar(password="another")
-    with caplog.at_level(logging.INFO, "sip.service.registrations"):
+    with caplog.at_level(logging.INFO, "sip.service.registrations.registrations"):
         async with registering(registrar) as made:
             assert len(registrar.requests) == 2
             assert made.states["desk"].status == "refused"
@@ -244,7 +244,7 @@ async def test_refusals_name_their_mend(answer: Answer, password: str, mend: str
 async def test_a_registrar_that_is_gone_is_asked_ever_less_often(caplog: pytest.LogCaptureFixture) -> None:
     """The back-off grows from half a minute to five, and the registrar is found when it is back."""
     registrar = Registrar(Registrar().accept, *[says(408)] * 8)
-    with caplog.at_level(logging.INFO, "sip.service.registrations"):
+    with caplog.at_level(logging.INFO, "sip.service.registrations.registrations"):
         async with registering(registrar) as made:
             await registrar.pass_time(5000)
             assert made.states["desk"].status == "registered"
@@ -355,7 +355,7 @@ async def test_the_stop_takes_everything_back() -> None:
 
 async def test_a_silent_registrar_does_not_hold_up_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """The farewell is bounded."""
-    monkeypatch.setattr("sip.service.registrations.FAREWELL", 0.05)
+    monkeypatch.setattr("sip.service.registrations.registrations.FAREWELL", 0.05)
     registrar = Registrar()
     async with registering(registrar) as made:
         registrar.silent = True

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sip.service.relay import NoPort, Relay, Relays
+from sip.service.media.relay import NoPort, Relay, Relays
 
 PUBLIC, FAR, OTHER, NEAR = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.1"
 

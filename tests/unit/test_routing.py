@@ -12,8 +12,8 @@ from livekit.protocol.room import RoomConfiguration
 
 from sip.dispatch.decide import Call
 from sip.model import InboundTrunk, Rule, State
-from sip.service import bus_messages as rpc
-from sip.service.bus import BusError
+from sip.service.bus import messages as rpc
+from sip.service.bus.rpc import BusError
 from sip.service.routing import Inbound, Refused, Routing, asks_pin, participant_token
 
 CALL = Call("192.0.2.7", "+15550199", "+15550100", "carrier.example")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from sip.service.messages import Request, Response, parse, respond
-from sip.service.peer import Peer
-from sip.service.transaction import ServerTransaction, State, Transactions
+from sip.service.signalling.messages import Request, Response, parse, respond
+from sip.service.signalling.peer import Peer
+from sip.service.signalling.transaction import ServerTransaction, State, Transactions
 
 UDP, TCP = Peer("udp", "192.0.2.1", 5060), Peer("tcp", "192.0.2.1", 5060)
 

@@ -1,0 +1,1 @@
+"""psrpc on Redis: how LiveKit's services call each other."""

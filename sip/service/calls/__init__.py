@@ -1,0 +1,1 @@
+"""Calls as the edge carries them: inbound, outbound, changed, transferred, recorded."""

@@ -1,0 +1,1 @@
+"""Extensions of PBXs that the service registers."""

@@ -1,0 +1,1 @@
+"""SIP on the wire: messages, transactions, dialogs, digests, sockets. Knows no call."""
