@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -182,12 +183,13 @@ async def transfer(
         answer = await live.api.sip.transfer_sip_participant(request, timeout=ringing_timeout + 10)
     except api.SipCallError as error:
         code = error.sip_status_code or 0
-        return Transferred("failed", code, error.sip_status or codes.phrase(code) if code else error.message)
+        why = error.sip_status or codes.phrase(code) if code else _plain(error.message)
+        return await _not_transferred(live, call, code, why)
     except api.TwirpError as error:
         if error.code in ("deadline_exceeded", "canceled"):
-            return Transferred("failed", 408, "the target did not answer in time")
+            return await _not_transferred(live, call, 408, "the target did not answer in time")
         if error.code in ("failed_precondition", "unavailable", "aborted"):
-            return Transferred("failed", 0, error.message)
+            return await _not_transferred(live, call, 0, _plain(error.message))
         return await live.ask(_again(error), "transferring the call")
     except (OSError, TimeoutError) as error:
         return await live.ask(_again(error), "transferring the call")
@@ -210,6 +212,17 @@ async def transfer(
         why="the call was over when the server answered; a PBX that hangs up at once does that,"
         " and so does a caller who hung up",
     )
+
+
+async def _not_transferred(live: Live, call: LiveCall, code: int, why: str) -> Transferred:
+    """`failed` while the call goes on, `ended` when it is over."""
+    standing = any(each.identity == call.identity for each in await in_room(live, call.room))
+    return Transferred("failed" if standing else "ended", code, why)
+
+
+def _plain(message: str) -> str:
+    """An error's text without the words of the protocol that carried it."""
+    return re.sub(r"^twirp error \w+: ", "", message)
 
 
 def ladder_says(records: Path, call_id_full: str, since: float) -> Transferred | None:

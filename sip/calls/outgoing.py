@@ -237,7 +237,8 @@ class _Placing:
 
     def _failed(self, code: int, status: str, otherwise: str) -> Outcome:
         if code:
-            why = f"{code} {status or codes.phrase(code)}: {codes.meaning(code)}"
+            own_words = status and status != codes.phrase(code)
+            why = f"{code} {status}" if own_words else f"{code} {codes.phrase(code)}: {codes.meaning(code)}"
         elif otherwise in ("canceled", "deadline_exceeded"):
             why = f"nobody answered within {self._order.ring_timeout or RINGING:g} s"
         else:

@@ -121,9 +121,14 @@ class OutboundCall(Call):
                 return final
             if not authorization.answer(final, "INVITE", self._target.uri):
                 break
-        reason = f"answered {final.code} {final.phrase}" if final.received else _UNHEARD[final.code]
-        self.end(Ending("far", reason, final.code, final.phrase))
-        raise Over
+        if final.received:
+            raise self._refused(f"answered {final.code} {final.phrase}", final.code, final.phrase)
+        # The API's user reads the phrase: a code of our own says there what happened.
+        raise self._refused(_UNHEARD[final.code], final.code, _UNHEARD[final.code])
+
+    def _refused(self, reason: str, code: int, phrase: str) -> Over:
+        self.end(Ending("far", reason, code, phrase))
+        return Over()
 
     async def _responses(self, invitation: Invitation, near: ServerTransaction) -> Response:
         final = None
