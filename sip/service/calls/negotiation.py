@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
+from sip.service.calls.media_path import MediaPath
 from sip.service.control import Hold
+from sip.service.media_pool import MediaProcess
 from sip.service.signalling import sdp
 from sip.service.signalling.leg import SDP, Leg
 from sip.service.signalling.messages import Pairs, Request, respond, set_all
 from sip.service.signalling.transaction import ServerTransaction
-
-if TYPE_CHECKING:
-    from sip.service.calls.call import Call
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,28 @@ def session_timer(request: Request) -> Timer | None:
     if interval < MIN_SESSION:
         raise ValueError("session timer is too short")
     return Timer(interval, "refresher=uas" in parameters.replace(" ", "").lower())
+
+
+_T = TypeVar("_T")
+
+
+class Call(Protocol):
+    """What a change of a session needs of its call."""
+
+    key: str
+    session: Session
+    far: Leg | None
+    near: Leg | None
+    path: MediaPath
+    media: MediaProcess | None
+
+    def log_fields(self) -> dict[str, str]:
+        """What a log line about the call carries."""
+        ...
+
+    async def until(self, work: Awaitable[_T]) -> _T:
+        """The outcome of `work`, unless the call ends first."""
+        ...
 
 
 async def renegotiate(call: Call, leg: Leg, transaction: ServerTransaction) -> None:
